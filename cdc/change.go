@@ -1,0 +1,160 @@
+package cdc
+
+import (
+	"context"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// LSN is a position in the write-ahead log, in bytes. Its String form is
+// PostgreSQL's, "16/B374D848".
+type LSN = pglogrepl.LSN
+
+// Op is what a transaction did to a row, in Odoo's words.
+type Op uint8
+
+// The operations. Truncate has no row: it stands for a whole table.
+const (
+	Create Op = iota + 1
+	Write
+	Unlink
+	Truncate
+)
+
+// String returns "create", "write", "unlink" or "truncate".
+func (o Op) String() string {
+	switch o {
+	case Create:
+		return "create"
+	case Write:
+		return "write"
+	case Unlink:
+		return "unlink"
+	case Truncate:
+		return "truncate"
+	}
+	return "op(" + strconv.Itoa(int(o)) + ")"
+}
+
+// Change is what one transaction did to one row: either the net change (the
+// default) or, when Raw is set, one single write for rules with each_write.
+//
+// A Change and the bytes that it refers to are valid until its [Tx] is closed;
+// of a spilled transaction only until the next step of [Tx.Changes]. Copy what
+// must live longer.
+type Change struct {
+	Op  Op
+	Rel *Relation // the table as it was when the row was last written in this transaction
+
+	// Key is the primary key as text: "42", or for composite keys the
+	// column values joined by "," in the key's order, where a comma or a
+	// backslash inside a value is escaped by a backslash. Empty for Truncate.
+	Key string
+
+	// Before is the row as it was before the transaction (of a Raw change:
+	// before this write); After as it is at commit. A create has no Before
+	// (ImageNone), an unlink has no After.
+	Before, After Row
+
+	// Ordinal is the position, from 0, of the last write that went into this
+	// change among all published writes of the transaction. It orders changes and,
+	// for Raw changes, is part of their identity.
+	Ordinal uint64
+	Writes  int  // how many writes were merged; 1 for Raw
+	Raw     bool // one write of the row, not the net change
+}
+
+// Row returns the row that a reader means by "the record": After, or for an
+// unlink Before.
+func (c *Change) Row() Row {
+	if c.Op == Unlink {
+		return c.Before
+	}
+	return c.After
+}
+
+// ID returns the record id if the primary key is a single integer.
+func (c *Change) ID() (int64, bool) {
+	n, err := strconv.ParseInt(c.Key, 10, 64)
+	return n, err == nil
+}
+
+// Tx is one committed transaction, coalesced. It is never a part of one.
+type Tx struct {
+	XID        uint32
+	CommitLSN  LSN       // of the commit record: identifies the transaction
+	EndLSN     LSN       // first byte after the commit record: what is confirmed, and nothing else (trap 1)
+	CommitTime time.Time // UTC, microseconds
+
+	changes []*Change
+	spill   spilled // nil unless the net changes exceed the memory limit
+	release func()  // returns the memory budget; may be nil
+}
+
+// NewTx builds a transaction that is held in memory. The source builds its own;
+// this is for tests and for commands that evaluate rules on rows at hand.
+func NewTx(xid uint32, commit, end LSN, at time.Time, changes []*Change) *Tx {
+	return &Tx{XID: xid, CommitLSN: commit, EndLSN: end, CommitTime: at, changes: changes}
+}
+
+// spilled is the part of a transaction that lies in a temporary file.
+type spilled interface {
+	// all yields the net changes in order of Ordinal. It may be called again.
+	all() iter.Seq2[*Change, error]
+	close() error
+}
+
+// Changes yields the changes in order of Ordinal. It can be ranged over more
+// than once. An error (of the spill file) ends the sequence.
+func (t *Tx) Changes() iter.Seq2[*Change, error] {
+	if t.spill != nil {
+		return t.spill.all()
+	}
+	return func(yield func(*Change, error) bool) {
+		for _, c := range t.changes {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Spilled says that the changes lie in a temporary file: the handler must
+// process them in bounded pieces.
+func (t *Tx) Spilled() bool { return t.spill != nil }
+
+// Empty says that no published table that anyone wants has changed.
+func (t *Tx) Empty() bool { return t.spill == nil && len(t.changes) == 0 }
+
+// Close releases memory and the temporary file. The source calls it after the
+// handler has returned.
+func (t *Tx) Close() error {
+	if t.release != nil {
+		t.release()
+		t.release = nil
+	}
+	if t.spill != nil {
+		return t.spill.close()
+	}
+	return nil
+}
+
+// Handler takes transactions in commit order. It is the border between ingest
+// and everything else.
+type Handler interface {
+	// Handle processes txs, in order, and returns the LSN up to which all effects
+	// are durable: the EndLSN of the last transaction whose deliveries and position
+	// are committed. It may return less than the last EndLSN when the transactions at the end
+	// had no effects: their position can wait for Advance. Only what it returns
+	// is confirmed to the server (invariant 1). A nil error with a smaller LSN is
+	// no failure. After an error the same transactions may be handed over again.
+	Handle(ctx context.Context, txs []*Tx) (LSN, error)
+
+	// Advance persists that everything before lsn has been processed, when
+	// nothing is in flight, and returns the durable position. It is called at most
+	// every 30 s, and once on an orderly stop.
+	Advance(ctx context.Context, lsn LSN) (LSN, error)
+}

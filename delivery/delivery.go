@@ -1,0 +1,109 @@
+package delivery
+
+import (
+	"time"
+
+	"walhook/cdc"
+)
+
+// Delivery is one event for one endpoint. All fields but Attempts are set when
+// it is planned and never change.
+type Delivery struct {
+	Seq         int64  // order of enqueueing, assigned by the Store; orders a lane
+	ID          string // "msg_…", invariant 3: the receiver's key for deduplication
+	Endpoint    string
+	Lane        string // lane key within the endpoint: "sale.order/42"; "" when the endpoint is one lane; the ID when unordered
+	Rule        string
+	Event       string // "sale.order.confirmed"
+	Model       string // "sale.order", or the table for plain tables
+	Record      string // primary key as text
+	Op          string // create, write, unlink
+	CommitLSN   cdc.LSN
+	XID         uint32
+	CommitAt    time.Time
+	Body        []byte // the request body, ready to send
+	ContentType string
+
+	Enqueued time.Time // when it was committed to the queue
+	Attempts int       // finished attempts that count
+}
+
+// Parked is an event whose condition or payload failed to evaluate. It keeps the
+// change, so that it can be evaluated again once the rule is mended (C5).
+type Parked struct {
+	ID        string // as a delivery's, without an endpoint
+	Rule      string
+	Model     string
+	Record    string
+	CommitLSN cdc.LSN
+	XID       uint32
+	CommitAt  time.Time
+	Error     string
+	Change    []byte // cdc.EncodeChange, without columns that hold secrets
+	ParkedAt  time.Time
+}
+
+// Position is how far ingest has come. Transactions whose EndLSN is at or
+// before LSN are done. Open and Count are for a giant transaction that is
+// enqueued in several SQL transactions: the one with commit LSN Open has its first Count
+// deliveries and parked events enqueued already.
+type Position struct {
+	LSN   cdc.LSN
+	Open  cdc.LSN
+	Count int64
+}
+
+// Batch is what one SQL transaction of ingest commits (invariant 2).
+type Batch struct {
+	From, To   Position // compare From with the stored position, set To
+	Deliveries []*Delivery
+	Parked     []*Parked
+	Matched    map[string]int64 // rule name → events matched, for statistics
+}
+
+// Lane is a lane that this process holds: nobody else sends its deliveries while the
+// process's lease lasts.
+type Lane struct {
+	Endpoint   string
+	Key        string
+	Deliveries []*Delivery // the first ones, in order; never empty
+	More       bool        // the store may hold further ones behind these
+}
+
+// Result is how an attempt ended, see [Outcome].
+type Result string
+
+// The results.
+const (
+	Delivered Result = "delivered" // 2xx
+	Retry     Result = "retry"     // try again at Outcome.Next
+	Dead      Result = "dead"      // attempts used up, or an answer that no retry can mend
+	Released  Result = "released"  // our own fault (shutdown, lost lease): not counted, no attempt logged
+)
+
+// Outcome is what became of one delivery's attempt; Store.Finish makes it durable.
+type Outcome struct {
+	Delivery *Delivery
+	Result   Result
+	Next     time.Time // of Retry: not before
+	Reason   string    // of Retry and Dead, for people: "503 Service Unavailable", "timeout after 15s"
+	Hold     bool      // of Dead: the lane holds (on_dead = "hold")
+	Disable  string    // non-empty: disable the endpoint for this reason (410)
+	Attempt  *Attempt  // nil when no request was made
+	LaneDone bool      // the process has no further delivery of the lane in memory: release it, or return what is next
+}
+
+// Attempt is the audit record of one request (E8). Secrets are masked already.
+type Attempt struct {
+	Number                              int // from 1
+	At                                  time.Time
+	Method, URL                         string              // secrets in the query masked
+	RequestHeaders                      map[string][]string // masked
+	Status                              int                 // 0 when no answer came
+	ResponseHeaders                     map[string][]string
+	ResponseBody                        []byte // capped
+	ResponseCut                         bool   // the body was longer
+	Error                               string // of the transport; "" with a status
+	Class                               string // dns, connect, tls, timeout, reset, status, redirect, body_too_large … for filters and metrics
+	DNS, Connect, TLS, FirstByte, Total time.Duration
+}

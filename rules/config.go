@@ -1,0 +1,26 @@
+package rules
+
+// Config is one [[rules]] table of the configuration file. cmd decodes it;
+// the zero value of an optional field means its documented default.
+type Config struct {
+	Name      string   `toml:"name"`     // required, unique; part of every delivery's id
+	Model     string   `toml:"model"`    // Odoo model, "sale.order"; exactly one of Model and Table
+	Table     string   `toml:"table"`    // "my_table" (schema public) or "schema.table"
+	On        []string `toml:"on"`       // create, write, unlink; required
+	When      string   `toml:"when"`     // expr-lang condition; empty means always
+	Endpoint  string   `toml:"endpoint"` // exactly one of Endpoint and Endpoints
+	Endpoints []string `toml:"endpoints"`
+	Event     string   `toml:"event"`      // default "<model>.<create|write|unlink>"
+	EachWrite bool     `toml:"each_write"` // every single write of a row, not the net change; default false
+	Active    *bool    `toml:"active"`     // default true; an inactive rule is validated and not matched
+
+	// What the payload's record holds. Fields is a list of field names; Payload maps keys to a field
+	// name or an expression. At most one of both; with neither, the whole record
+	// without secrets and large texts.
+	Fields  []string          `toml:"fields"`
+	Payload map[string]string `toml:"payload"`
+
+	// Ignore lists fields whose change alone does not make a write, besides
+	// write_date and write_uid.
+	Ignore []string `toml:"ignore"`
+}
