@@ -1,126 +1,139 @@
+//go:build unix
+
 package pgserver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Options say how to run a server. The zero value is a server with logical
-// replication in a temporary directory, its programs found by [FindBinaries] or [Download].
-type Options struct {
-	Bin      string            // directory of initdb and postgres; "" searches, then downloads
-	Dir      string            // parent directory of the cluster; "" is the system's temporary directory
-	Settings map[string]string // postgresql.conf settings, over the defaults
-	HBA      []string          // lines of pg_hba.conf before the default, which trusts local connections
-	Log      io.Writer         // what the server logs; nil keeps its last lines for errors
-}
-
 // Server is a running cluster. Its methods may not be called concurrently.
 type Server struct {
-	opts   Options
-	bin    string
-	dir    string // holds data and socket
-	port   int
-	cred   *syscall.Credential
-	log    *tail
-	exited chan struct{} // closed when the postmaster has ended; nil when not started
-	pid    int
+	opts     Options
+	account  account
+	bin      *binaries
+	dir      string // holds data and socket
+	password string // the superuser's; empty under Trust
+	port     int
+	pid      int
+	log      *tail
+	exited   chan struct{} // closed when the postmaster has ended
 }
 
 // Superuser is the role that owns the cluster.
 const Superuser = "postgres"
 
-const startTimeout = 60 * time.Second
-
-// Start makes a cluster and starts it. The caller must Close the server, also to remove its files.
+// Start makes a cluster and starts it. The caller must Close the server, which removes its files.
 func Start(ctx context.Context, opts Options) (*Server, error) {
-	bin := opts.Bin
-	if bin == "" {
-		var err error
-		if bin, err = FindBinaries(); err != nil {
-			if bin, err = Download(ctx, opts.Log); err != nil {
-				return nil, err
-			}
-		}
+	if err := opts.Validate(); err != nil {
+		return nil, err
 	}
-	cred, err := unprivileged()
+	a, err := serverAccount()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(opts.Dir, "walhook-pg-")
+	bin, err := opts.findBinaries(ctx, a)
+	if err == nil && bin == nil {
+		bin, err = opts.download(ctx, a)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("make a directory for the cluster: %w", err)
+		return nil, err
 	}
-	s := &Server{opts: opts, bin: bin, dir: dir, cred: cred, log: &tail{next: opts.Log}}
-	if err := s.create(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	dir, err := opts.makeDir()
+	if err != nil {
+		return nil, err
 	}
-	if err := s.start(ctx); err != nil {
+	s := &Server{opts: opts, account: a, bin: bin, dir: dir, port: opts.Port, log: &tail{next: opts.Log}}
+	if err = s.create(ctx); err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return s, nil
 }
 
-// create runs initdb and writes the configuration.
-func (s *Server) create(ctx context.Context) error {
-	if s.cred != nil {
-		if err := os.Chown(s.dir, int(s.cred.Uid), int(s.cred.Gid)); err != nil {
-			return fmt.Errorf("hand the cluster's directory to an unprivileged user: %w", err)
-		}
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", Superuser,
-		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	cmd.Dir = s.dir
-	cmd.Env = environment()
-	cmd.SysProcAttr = childAttr(s.cred)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return &Error{Doing: "initdb", Err: err, Output: string(out), Advice: adviceInitdb(s.cred)}
-	}
-	if len(s.opts.HBA) > 0 {
-		path := filepath.Join(s.data(), "pg_hba.conf")
-		rest, err := os.ReadFile(path)
+func (o Options) makeDir() (string, error) {
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "walhook-pg-")
 		if err != nil {
-			return err
+			return "", fmt.Errorf("make a directory for the cluster: %w", err)
 		}
-		text := strings.Join(s.opts.HBA, "\n") + "\n" + string(rest)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			return err
-		}
+		return dir, nil
 	}
-	settings := map[string]string{
-		"listen_addresses": "127.0.0.1", "wal_level": "logical",
-		"max_wal_senders": "50", "max_replication_slots": "50", "max_connections": "200",
-		"unix_socket_directories": s.socketDir(), "log_line_prefix": "%m [%p] ", "shared_buffers": "64MB",
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the cluster's directory: %w", err)
 	}
-	maps.Copy(settings, s.opts.Settings)
-	f, err := os.OpenFile(filepath.Join(s.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("read the cluster's directory: %w", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(f, "%s = '%s'\n", name, strings.ReplaceAll(settings[name], "'", "''"))
+	if len(entries) > 0 {
+		return "", &Error{Message: o.Dir + " is not empty", hint: "the directory of a private cluster is removed at the end: name one that does not exist yet"}
 	}
-	return f.Close()
+	return filepath.Abs(o.Dir)
 }
 
-func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+// create runs initdb and writes the configuration.
+func (s *Server) create(ctx context.Context) error {
+	if err := s.account.own(s.dir); err != nil {
+		return err
+	}
+	args := []string{"--pgdata", s.DataDir(), "--username", Superuser, "--encoding", "UTF8", "--locale", "C", "--no-sync"}
+	method := "trust"
+	if !s.opts.Trust {
+		method = "md5" // scram-sha-256 where that is how the password is stored
+		s.password = rand.Text()
+		pwfile := filepath.Join(s.dir, "password")
+		if err := os.WriteFile(pwfile, []byte(s.password+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write the superuser's password: %w", err)
+		}
+		defer os.Remove(pwfile)
+		if err := s.account.own(pwfile); err != nil {
+			return err
+		}
+		args = append(args, "--pwfile", pwfile)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.startTimeout())
+	defer cancel()
+	cmd := s.account.command(ctx, s.dir, filepath.Join(s.bin.dir, "initdb"), append(args, "--auth", method)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return &Error{Message: "initdb failed" + s.account.as(), Err: fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))),
+			hint: "the directory " + s.dir + " and the way to it must be open to that user; TMPDIR moves it"}
+	}
+	hba := append(append([]string(nil), s.opts.HBA...),
+		"local all all "+method, "host all all 127.0.0.1/32 "+method)
+	if err := s.write("pg_hba.conf", strings.Join(hba, "\n")+"\n"); err != nil {
+		return err
+	}
+	var conf strings.Builder
+	for name, value := range s.opts.settings() {
+		fmt.Fprintf(&conf, "%s = %s\n", name, quoteSetting(value))
+	}
+	fmt.Fprintf(&conf, "listen_addresses = '127.0.0.1'\nlogging_collector = off\nunix_socket_directories = %s\n", quoteSetting(s.socketDir()))
+	return s.write("postgresql.conf", conf.String())
+}
+
+// write replaces a file of the cluster; initdb made it for the account, which keeps it.
+func (s *Server) write(name, text string) error {
+	if err := os.WriteFile(filepath.Join(s.DataDir(), name), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
 
 // socketDir is empty when the path would not fit a socket address (107 bytes on Linux).
 func (s *Server) socketDir() string {
@@ -134,7 +147,7 @@ func (s *Server) socketDir() string {
 // else takes in between is no failure: another is tried.
 func (s *Server) start(ctx context.Context) error {
 	var err error
-	for range 5 {
+	for range 10 {
 		if s.port == 0 {
 			if s.port, err = freePort(); err != nil {
 				return err
@@ -150,30 +163,31 @@ func (s *Server) start(ctx context.Context) error {
 		<-s.exited
 		out := s.log.String()
 		switch {
-		case strings.Contains(out, "could not bind"):
+		case strings.Contains(out, "could not bind") && s.opts.Port == 0:
 			s.port = 0
 		case strings.Contains(out, "shared memory block"), strings.Contains(out, "lock file"):
-			time.Sleep(500 * time.Millisecond) // backends of a killed postmaster are on their way out
+			time.Sleep(200 * time.Millisecond) // backends of a killed postmaster are on their way out
 		default:
-			return &Error{Doing: "start PostgreSQL", Err: err, Output: out}
+			return s.failure(err)
 		}
 	}
-	return &Error{Doing: "start PostgreSQL", Err: err, Output: s.log.String()}
+	return s.failure(err)
+}
+
+func (s *Server) failure(err error) error {
+	return &Error{Message: "PostgreSQL did not start", Err: fmt.Errorf("%w: %s", err, strings.TrimSpace(s.log.String()))}
 }
 
 // launch starts the postmaster from a thread that lives as long as the child: the
 // signal that ends it with its parent is bound to the thread (prctl(2)).
 func (s *Server) launch() error {
-	s.log.Reset()
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port))
-	cmd.Dir = s.dir
-	cmd.Env = environment()
+	s.log.forget()
+	cmd := s.account.command(context.Background(), s.dir, filepath.Join(s.bin.dir, "postgres"), "-D", s.DataDir(), "-p", strconv.Itoa(s.port))
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.SysProcAttr = childAttr(s.cred)
 	cmd.WaitDelay = 5 * time.Second
-	started := make(chan error, 1)
-	s.exited = make(chan struct{})
-	go func(exited chan struct{}) {
+	guard(cmd.SysProcAttr)
+	started, exited := make(chan error, 1), make(chan struct{})
+	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(exited)
@@ -182,36 +196,36 @@ func (s *Server) launch() error {
 		if err == nil {
 			_ = cmd.Wait() // how it ended stands in its log
 		}
-	}(s.exited)
+	}()
 	if err := <-started; err != nil {
-		return &Error{Doing: "start PostgreSQL", Err: err}
+		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	s.pid = cmd.Process.Pid
+	s.exited, s.pid = exited, cmd.Process.Pid
 	return nil
 }
 
 func (s *Server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.startTimeout())
 	defer cancel()
 	for {
-		conn, err := pgconn.Connect(ctx, s.DSN("postgres")+"&connect_timeout=5")
+		conn, err := pgconn.Connect(ctx, s.DSN("postgres"))
 		if err == nil {
 			return conn.Close(ctx)
 		}
 		select {
 		case <-s.exited:
-			return errors.New("the server ended while starting")
+			return errors.New("the server ended")
 		case <-ctx.Done():
-			return fmt.Errorf("wait until the server answers: %w", err)
+			return fmt.Errorf("wait for an answer: %w", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
 // DSN returns a connection URL of the superuser.
-func (s *Server) DSN(database string) string { return s.DSNFor(Superuser, "", database) }
+func (s *Server) DSN(database string) string { return s.DSNFor(Superuser, s.password, database) }
 
-// DSNFor returns a connection URL for a role.
+// DSNFor returns a connection URL of a role.
 func (s *Server) DSNFor(user, password, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(user), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
 		Path: "/" + database, RawQuery: "sslmode=disable"}
@@ -224,16 +238,19 @@ func (s *Server) DSNFor(user, password, database string) string {
 // Port is the TCP port on 127.0.0.1. It survives restarts.
 func (s *Server) Port() int { return s.port }
 
-// Bin is the directory of the server's programs, psql and pg_dump included where the machine has them.
-func (s *Server) Bin() string { return s.bin }
+// Bin is the directory of the server's programs; psql and pg_dump are there where the machine has them.
+func (s *Server) Bin() string { return s.bin.dir }
+
+// Major is the server's major version.
+func (s *Server) Major() int { return s.bin.major }
 
 // DataDir is the cluster's data directory.
-func (s *Server) DataDir() string { return s.data() }
+func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 
-// Stop shuts down fast: sessions are ended, transactions rolled back.
+// Stop shuts down fast.
 func (s *Server) Stop(ctx context.Context) error { return s.end(ctx, syscall.SIGINT) }
 
-// Restart shuts down in a mode, "fast" or "immediate" (as after a crash), and starts again on the same port.
+// Restart shuts down in a mode, "fast" or "immediate", and starts again on the same port.
 func (s *Server) Restart(ctx context.Context, mode string) error {
 	sig, ok := map[string]syscall.Signal{"fast": syscall.SIGINT, "immediate": syscall.SIGQUIT}[mode]
 	if !ok {
@@ -245,10 +262,10 @@ func (s *Server) Restart(ctx context.Context, mode string) error {
 	return s.start(ctx)
 }
 
-// Resume starts a server again that was stopped or killed.
+// Resume starts a server again that was stopped or killed, on the same port.
 func (s *Server) Resume(ctx context.Context) error { return s.start(ctx) }
 
-// Kill ends the postmaster with SIGKILL, and waits for it; its backends notice and end.
+// Kill ends the postmaster with SIGKILL and waits for it. Its backends notice and end by themselves.
 func (s *Server) Kill() error {
 	s.signal(syscall.SIGKILL)
 	<-s.exited
@@ -257,7 +274,7 @@ func (s *Server) Kill() error {
 
 // Close stops the server, if it runs, and removes its files.
 func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.startTimeout())
 	defer cancel()
 	return errors.Join(s.end(ctx, syscall.SIGQUIT), os.RemoveAll(s.dir))
 }
@@ -280,48 +297,4 @@ func (s *Server) signal(sig syscall.Signal) {
 	default:
 		_ = syscall.Kill(s.pid, sig) // it may have ended in this moment
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// tail keeps the last lines that the server logged, for error messages.
-type tail struct {
-	mu   sync.Mutex
-	buf  []byte
-	next io.Writer
-}
-
-const tailSize = 8 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if n := len(t.buf) - tailSize; n > 0 {
-		t.buf = t.buf[n:]
-	}
-	if t.next != nil {
-		return t.next.Write(p)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
-}
-
-// Reset forgets what an earlier start logged.
-func (t *tail) Reset() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = t.buf[:0]
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -61,32 +61,42 @@ func TestServerLifecycle(t *testing.T) {
 func TestBadSettingIsExplained(t *testing.T) {
 	_, err := Start(context.Background(), Options{Settings: map[string]string{"wal_level": "nonsense"}})
 	var e *Error
-	if !errors.As(err, &e) || e.Output == "" {
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), "wal_level") {
 		t.Fatalf("want the server's own words, got %v", err)
 	}
 }
 
-func TestBinariesFromEnvironment(t *testing.T) {
-	t.Setenv(EnvBin, t.TempDir())
-	if dir, err := FindBinaries(); !errors.Is(err, ErrNoBinaries) {
-		t.Errorf("an empty directory was taken: %s %v", dir, err)
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"initdb", "postgres"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv(EnvBin, dir)
-	if got, err := FindBinaries(); got != dir || err != nil {
-		t.Errorf("got %s, %v", got, err)
+func TestProgramsFromTheEnvironment(t *testing.T) {
+	t.Setenv("WALHOOK_PG_BIN", t.TempDir())
+	_, err := Start(context.Background(), Options{})
+	var e *Error
+	if !errors.As(err, &e) || e.Hint() == "" || !strings.Contains(err.Error(), "WALHOOK_PG_BIN") {
+		t.Fatalf("an empty directory was taken: %v", err)
 	}
 }
 
-func TestVersionOfPath(t *testing.T) {
+func TestVersions(t *testing.T) {
 	for path, want := range map[string]int{"/usr/lib/postgresql/15/bin": 15, "/usr/pgsql-9/bin": 9, "/usr/local/pgsql/bin": 0} {
-		if got := version(path); got != want {
+		if got := versionIn(path); got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
+	}
+	for out, want := range map[string]int{"postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)": 15, "postgres (PostgreSQL) 18beta1": 18, "no": 0} {
+		if got, err := parseVersion(out); got != want || (err != nil) != (want == 0) {
+			t.Errorf("%s: %d, %v", out, got, err)
+		}
+	}
+}
+
+func TestOccupiedDirectoryIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/precious", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(context.Background(), Options{Dir: dir}); err == nil {
+		t.Fatal("a directory with files in it was taken for a cluster")
+	}
+	if _, err := os.Stat(dir + "/precious"); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -37,7 +37,8 @@ func Main(m *testing.M) {
 func Server(t testing.TB) *pgserver.Server {
 	t.Helper()
 	cluster.once.Do(func() {
-		cluster.server, cluster.err = pgserver.Start(context.Background(), pgserver.Options{Settings: map[string]string{
+		cluster.server, cluster.err = pgserver.Start(context.Background(), pgserver.Options{Trust: true, Settings: map[string]string{
+			"max_wal_senders": "50", "max_replication_slots": "50", "max_connections": "200", "shared_buffers": "64MB",
 			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum_naptime": "1h",
 		}})
 	})
