@@ -51,7 +51,8 @@ type Change struct {
 
 	// Key is the primary key as text: "42", or for composite keys the
 	// column values joined by "," in the key's order, where a comma or a
-	// backslash inside a value is escaped by a backslash. Empty for Truncate.
+	// backslash inside a value is escaped by a backslash. Empty for Truncate, and for raw
+	// changes of rows without a known key, see [NewDecoder].
 	Key string
 
 	// Before is the row as it was before the transaction (of a Raw change:
@@ -60,11 +61,13 @@ type Change struct {
 	Before, After Row
 
 	// Ordinal is the position, from 0, of the last write that went into this
-	// change among all published writes of the transaction. It orders changes and,
-	// for Raw changes, is part of their identity.
+	// change among all published writes of the transaction, of unwanted tables too. It
+	// orders changes and, for Raw changes, is part of their identity. An update of the key
+	// gives two changes of one ordinal, the unlink of the old key first; a raw change
+	// comes before the net change of the same write.
 	Ordinal uint64
 	Writes  int  // how many writes were merged; 1 for Raw
-	Raw     bool // one write of the row, not the net change
+	Raw     bool // one write of the row, not the net change. An update of the key gives an unlink and a create.
 }
 
 // Row returns the row that a reader means by "the record": After, or for an
@@ -91,7 +94,8 @@ type Tx struct {
 
 	changes []*Change
 	spill   spilled // nil unless the net changes exceed the memory limit
-	release func()  // returns the memory budget; may be nil
+	size    int64   // bytes in memory
+	release func()  // returns the memory; may be nil
 }
 
 // NewTx builds a transaction that is held in memory. The source builds its own;
@@ -108,7 +112,8 @@ type spilled interface {
 }
 
 // Changes yields the changes in order of Ordinal. It can be ranged over more
-// than once. An error (of the spill file) ends the sequence.
+// than once, though not after Close and, of a spilled transaction, not by several goroutines at once.
+// An error (*[SpillError]) ends the sequence.
 func (t *Tx) Changes() iter.Seq2[*Change, error] {
 	if t.spill != nil {
 		return t.spill.all()
@@ -125,6 +130,10 @@ func (t *Tx) Changes() iter.Seq2[*Change, error] {
 // Spilled says that the changes lie in a temporary file: the handler must
 // process them in bounded pieces.
 func (t *Tx) Spilled() bool { return t.spill != nil }
+
+// Size is roughly how many bytes of memory the transaction holds until it is closed, for
+// bounding how many are in flight. A spilled one holds next to nothing.
+func (t *Tx) Size() int64 { return t.size }
 
 // Empty says that no published table that anyone wants has changed.
 func (t *Tx) Empty() bool { return t.spill == nil && len(t.changes) == 0 }

@@ -9,7 +9,7 @@ type Image uint8
 const (
 	ImageNone    Image = iota // there is no such row: before a create, after an unlink
 	ImageUnknown              // there was a row, but WAL does not hold it (replica identity DEFAULT)
-	ImageKey                  // only the primary key is known
+	ImageKey                  // only the primary key is known; other columns are Unknown
 	ImageFull                 // all columns, except single ones that are unchanged TOAST without an old row
 )
 
@@ -47,40 +47,47 @@ type Row struct {
 // columns.
 func NewRow(rel *Relation, image Image, tuple []byte) (Row, bool) {
 	at := make([]uint32, len(rel.Columns))
-	if !indexTuple(tuple, at) {
+	end, _, ok := scanTuple(tuple, at)
+	if !ok || end != len(tuple) {
 		return Row{}, false
 	}
 	return Row{Image: image, rel: rel, tuple: tuple, at: at}, true
 }
 
-// indexTuple fills at with the offset of each column; false for garbage.
-func indexTuple(tuple []byte, at []uint32) bool {
+// scanTuple reads len(at) columns and fills at with the offset of each. It
+// returns the length of what it read and how many columns are unchanged TOAST. When data
+// is no such tuple it reports false, and end is where it stopped.
+func scanTuple(data []byte, at []uint32) (end, unchanged int, ok bool) {
 	pos := 0
 	for i := range at {
-		if pos >= len(tuple) {
-			return false
+		if pos >= len(data) {
+			return pos, unchanged, false
 		}
 		at[i] = uint32(pos)
-		switch tuple[pos] {
-		case 'n', 'u':
-			pos++
+		switch data[pos] {
 		case 't':
-			if len(tuple)-pos < 5 {
-				return false
+			if len(data)-pos < 5 {
+				return pos, unchanged, false
 			}
-			n := int(int32(binary.BigEndian.Uint32(tuple[pos+1:])))
-			if n < 0 || n > len(tuple)-pos-5 {
-				return false
+			n := int(int32(binary.BigEndian.Uint32(data[pos+1:])))
+			if n < 0 || n > len(data)-pos-5 {
+				return pos, unchanged, false
 			}
 			pos += 5 + n
+		case 'n':
+			pos++
+		case 'u':
+			unchanged++
+			pos++
 		default:
-			return false
+			return pos, unchanged, false
 		}
 	}
-	return pos == len(tuple)
+	return pos, unchanged, true
 }
 
-// Relation is the table shape that the row belongs to; nil for ImageNone and ImageUnknown.
+// Relation is the table shape that the row belongs to, which for Change.Before
+// can be an older one than Change.Rel after DDL in the middle of a transaction; nil for ImageNone and ImageUnknown.
 func (r Row) Relation() *Relation { return r.rel }
 
 // Value returns column i. It is Unknown when the image does not hold the column.
@@ -95,6 +102,9 @@ func (r Row) Value(i int) Value {
 	p := r.at[i]
 	switch r.tuple[p] {
 	case 'n':
+		if r.Image == ImageKey {
+			return Value{Type: typ} // not sent: a primary key is never NULL (an identity index on other columns)
+		}
 		return Value{State: Null, Type: typ}
 	case 't':
 		n := binary.BigEndian.Uint32(r.tuple[p+1:])
@@ -119,4 +129,57 @@ func AppendTuple(dst []byte, values []Value) []byte {
 		}
 	}
 	return dst
+}
+
+// appendKey appends the primary key of a row as text, see [Change]. It
+// reports false when the table has no primary key or the row does not hold all of it.
+func appendKey(dst []byte, r Row) ([]byte, bool) {
+	if r.rel == nil || len(r.rel.Key) == 0 {
+		return dst, false
+	}
+	if len(r.rel.Key) == 1 {
+		v := r.Value(r.rel.Key[0])
+		return append(dst, v.Text...), v.State == Present
+	}
+	for n, i := range r.rel.Key {
+		v := r.Value(i)
+		if v.State != Present {
+			return dst, false
+		}
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		for _, c := range v.Text {
+			if c == ',' || c == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, c)
+		}
+	}
+	return dst, true
+}
+
+// fillUnknown appends the tuple of row to dst, with the columns that WAL left out (unchanged
+// TOAST) taken from an earlier version of the same row (trap 6). Columns are matched by name,
+// since the two versions can have different shapes; one whose type differs is not taken.
+// It returns how many columns remain unknown.
+func fillUnknown(dst []byte, row, from Row) ([]byte, int) {
+	unknown := 0
+	for i := range row.at {
+		v := row.Value(i)
+		if v.State == Unknown && from.rel != nil {
+			j := i
+			if from.rel != row.rel {
+				j = from.rel.Column(row.rel.Columns[i].Name)
+			}
+			if old := from.Value(j); j >= 0 && old.State != Unknown && old.Type.OID == v.Type.OID {
+				v = old
+			}
+		}
+		if v.State == Unknown {
+			unknown++
+		}
+		dst = AppendTuple(dst, []Value{v})
+	}
+	return dst, unknown
 }

@@ -45,8 +45,9 @@ type Parked struct {
 
 // Position is how far ingest has come. Transactions whose EndLSN is at or
 // before LSN are done. Open and Count are for a giant transaction that is
-// enqueued in several SQL transactions: the one with commit LSN Open has its first Count
-// deliveries and parked events enqueued already.
+// enqueued in several SQL transactions: of the one with commit LSN Open, all changes
+// whose Ordinal is less than Count have their effects enqueued already. Ordinals count writes in WAL, so
+// that Count means the same after rules have been edited or related rows have changed.
 type Position struct {
 	LSN   cdc.LSN
 	Open  cdc.LSN
@@ -103,7 +104,7 @@ type Attempt struct {
 	ResponseHeaders                     map[string][]string
 	ResponseBody                        []byte // capped
 	ResponseCut                         bool   // the body was longer
-	Error                               string // of the transport; "" with a status
-	Class                               string // dns, connect, tls, timeout, reset, status, redirect, body_too_large … for filters and metrics
+	Error                               string // of the transport; with a Status when the answer broke off in its body
+	Class                               string // one of the Class constants: what went wrong, for filters and metrics; "" when the receiver took it
 	DNS, Connect, TLS, FirstByte, Total time.Duration
 }

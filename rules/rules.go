@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"walhook/cdc"
@@ -10,15 +12,39 @@ import (
 // Rule is a compiled rule. It is immutable and safe for concurrent use.
 type Rule struct {
 	Config
-	Model     string // model name, or "schema.table" spelt as in the configuration for plain tables
-	Table     *catalog.Table
-	Odoo      *catalog.Model // nil for plain tables
+	Model     string         // model name, or the table spelt as in the configuration for rules on tables
+	Table     *catalog.Table // the watched table
+	Odoo      *catalog.Model // the model that is stored in Table; nil for plain tables
 	Endpoints []string       // always filled
-	// …
+
+	watched *watched
+	ops     []cdc.Op
+	when    *program // nil: always
+	outputs []output
+	old     []string // why the rule needs old values; empty when it does not
+
+	refers        bool  // the condition or the payload reads related rows
+	targets       []int // of watched.targets
+	relatedTables []*catalog.Table
 }
 
 // EventName returns the event type of a change that matched: the rule's own, or "<model>.<op>".
-func (r *Rule) EventName(op cdc.Op) string { panic("contract") }
+func (r *Rule) EventName(op cdc.Op) string {
+	if r.Event != "" {
+		return r.Event
+	}
+	return r.Model + "." + op.String()
+}
+
+// IsActive says whether the rule is matched at all.
+func (r *Rule) IsActive() bool { return r.Active == nil || *r.Active }
+
+// Ops returns the operations that the rule is on.
+func (r *Rule) Ops() []cdc.Op { return slices.Clone(r.ops) }
+
+func (r *Rule) on(op cdc.Op) bool { return slices.Contains(r.ops, op) }
+
+func (r *Rule) ignores(column string) bool { return slices.Contains(r.Ignore, column) }
 
 // Need is what the rules ask of one table.
 type Need struct {
@@ -29,27 +55,79 @@ type Need struct {
 }
 
 // Set is a compiled set of rules for one catalog. It is immutable and safe for concurrent use.
-type Set struct { /* … */
+type Set struct {
+	rules   []*Rule
+	watched map[tableName]*watched
+	slots   int // the most slots and related columns of any table
+	refs    int
 }
 
-// Compile checks configs against the schema and compiles them. The error joins
-// *[Problem]s, one for every mistake found; the Set is nil if there is any.
-func Compile(configs []Config, cat *catalog.Catalog) (*Set, error) { panic("contract") }
+type tableName struct{ schema, table string }
 
 // Rules returns all rules, inactive ones included, in the order of the configuration.
-func (s *Set) Rules() []*Rule { panic("contract") }
+func (s *Set) Rules() []*Rule { return s.rules }
 
-// Needs returns what setup must provide, sorted by table.
-func (s *Set) Needs() []Need { panic("contract") }
+// Needs returns what setup must provide for the active rules, sorted by table.
+func (s *Set) Needs() []Need {
+	needs := make(map[*catalog.Table]*Need)
+	for _, r := range s.rules {
+		if !r.IsActive() {
+			continue
+		}
+		n := needs[r.Table]
+		if n == nil {
+			n = &Need{Table: r.Table}
+			needs[r.Table] = n
+		}
+		n.Raw = n.Raw || r.EachWrite
+		n.Net = n.Net || !r.EachWrite
+		n.Full = n.Full || len(r.old) > 0
+		n.Why = append(n.Why, r.old...)
+	}
+	out := make([]Need, 0, len(needs))
+	for _, n := range needs {
+		out = append(out, *n)
+	}
+	slices.SortFunc(out, func(a, b Need) int { return compareTables(a.Table, b.Table) })
+	return out
+}
+
+// Related returns the tables that active rules look related rows up in, sorted: run needs SELECT on them.
+func (s *Set) Related() []*catalog.Table {
+	var out []*catalog.Table
+	for _, r := range s.rules {
+		if !r.IsActive() {
+			continue
+		}
+		for _, t := range r.relatedTables {
+			if !slices.Contains(out, t) {
+				out = append(out, t)
+			}
+		}
+	}
+	slices.SortFunc(out, compareTables)
+	return out
+}
+
+func compareTables(a, b *catalog.Table) int {
+	return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+}
 
 // Wants says whether any active rule watches a table, for cdc's decoder: net changes, raw ones.
-func (s *Set) Wants(schema, table string) (net, raw bool) { panic("contract") }
+func (s *Set) Wants(schema, table string) (net, raw bool) {
+	w := s.watched[tableName{schema, table}]
+	if w == nil {
+		return false, false
+	}
+	return w.wants()
+}
 
 // TxInfo is what conditions see of the transaction.
 type TxInfo struct {
-	XID  uint32
-	LSN  cdc.LSN
-	Time time.Time // commit time: now() and tx.time
+	XID     uint32
+	LSN     cdc.LSN
+	Time    time.Time // commit time: now() and tx.time
+	Related Related   // rows for ref("…"), see [Matcher.Refs]; may be nil when no rule refers to any
 }
 
 // Match is one rule that applies to a change, or whose condition failed (Err).
@@ -57,14 +135,3 @@ type Match struct {
 	Rule *Rule
 	Err  error // *EvalError: park the event
 }
-
-// Matcher runs the programs of a Set. It holds virtual machines and buffers: one per goroutine.
-type Matcher struct { /* … */
-}
-
-// NewMatcher returns a matcher for the set.
-func (s *Set) NewMatcher() *Matcher { panic("contract") }
-
-// Match appends to dst the rules that apply to c, in configuration order. No-op
-// writes and writes of ignored columns alone match nothing (B2), unless the rule has each_write.
-func (m *Matcher) Match(dst []Match, tx TxInfo, c *cdc.Change) []Match { panic("contract") }

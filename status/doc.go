@@ -1,3 +1,20 @@
 // Package status answers over HTTP how walhook is doing: /status, /healthz,
 // /readyz and /metrics. It reads through interfaces that cmd wires and sends nothing.
+//
+// # Vocabulary
+//
+//   - Document: what /status says, as JSON; every other page is a view of it.
+//   - Position: how far ingest has come, as committed in the state schema.
+//   - Handled: how far the stream has been processed, whether that has been committed
+//     yet or not (idle stretches are committed every 30 s).
+//   - End: the end of WAL as far as walhook knows it.
+//   - Lag: End minus Handled, in bytes; in seconds, how long ago Handled was End.
+//   - Stalled: the stream lags and has not moved for [Config.StallAfter].
+//   - Ready: the identity check has passed, the stream is attached and not stalled, the state
+//     database answers. A dead endpoint does not make walhook unready: its deliveries wait.
+//
+// # Access
+//
+// The server listens on loopback. It refuses another address without a token, which
+// every request but /healthz and /readyz must then bear; without the token, /readyz gives no reasons.
 package status

@@ -8,10 +8,14 @@ type Catalog struct {
 	Models []*Model // Odoo's models that are stored in a table, sorted by name; empty on other databases
 	Odoo   *Odoo    // nil when the database is not Odoo's
 
-	tables  map[string]*Table // by "schema.name"
-	models  map[string]*Model
-	byTable map[*Table]*Model
+	tables    map[tableName]*Table
+	models    map[string]*Model
+	byTable   map[*Table]*Model
+	tableless map[string]bool // models of ir_model that no table stores
 }
+
+// tableName is a key, not joined: both parts may hold dots.
+type tableName struct{ schema, table string }
 
 // Odoo is what an Odoo database says about itself.
 type Odoo struct {
@@ -39,9 +43,12 @@ type Table struct {
 
 // Column is a live column.
 type Column struct {
-	Name    string
-	Type    *cdc.Type
-	NotNull bool
+	Name      string
+	Type      *cdc.Type
+	NotNull   bool
+	Generated bool // GENERATED ALWAYS AS (…): the database computes it, and WAL does not hold it
+
+	content Content
 }
 
 // Model is an Odoo model and the table it is stored in.

@@ -5,12 +5,12 @@ package catalog
 func New(tables []*Table, models []*Model, odoo *Odoo) *Catalog {
 	c := &Catalog{
 		Tables: tables, Models: models, Odoo: odoo,
-		tables:  make(map[string]*Table, len(tables)),
+		tables:  make(map[tableName]*Table, len(tables)),
 		models:  make(map[string]*Model, len(models)),
 		byTable: make(map[*Table]*Model, len(models)),
 	}
 	for _, t := range tables {
-		c.tables[t.Schema+"."+t.Name] = t
+		c.tables[tableName{t.Schema, t.Name}] = t
 		t.columns = make(map[string]*Column, len(t.Columns))
 		for i := range t.Columns {
 			t.columns[t.Columns[i].Name] = &t.Columns[i]
@@ -19,7 +19,7 @@ func New(tables []*Table, models []*Model, odoo *Odoo) *Catalog {
 	for _, m := range models {
 		c.models[m.Name] = m
 		if m.Table != nil {
-			if _, taken := c.byTable[m.Table]; !taken {
+			if first, taken := c.byTable[m.Table]; !taken || sharesTable(first.Name) {
 				c.byTable[m.Table] = m
 			}
 		}
@@ -28,14 +28,21 @@ func New(tables []*Table, models []*Model, odoo *Odoo) *Catalog {
 			m.fields[f.Name] = f
 		}
 	}
+	for _, t := range tables {
+		t.classify(c.byTable[t])
+	}
 	return c
 }
 
 // Table finds a table; nil when there is none. Names are exact, never folded.
-func (c *Catalog) Table(schema, name string) *Table { return c.tables[schema+"."+name] }
+func (c *Catalog) Table(schema, name string) *Table { return c.tables[tableName{schema, name}] }
 
-// Model finds a model by its name; nil when there is none.
+// Model finds a model by its name; nil when there is none that is stored in a table.
 func (c *Catalog) Model(name string) *Model { return c.models[name] }
+
+// Tableless says that Odoo has a model of this name, but no table stores it: it
+// is abstract, or a report that reads from a SQL view. Nothing of it is ever in WAL.
+func (c *Catalog) Tableless(model string) bool { return c.tableless[model] }
 
 // ModelOf finds the model that is stored in a table; nil when there is none.
 func (c *Catalog) ModelOf(t *Table) *Model { return c.byTable[t] }

@@ -1,3 +1,52 @@
 // Package payload builds the body of a webhook from a change: which fields,
-// under which names, in which format. It is pure: same input, same bytes. It refuses to know endpoints and HTTP.
+// under which names, in which format. It is pure: same input, same bytes
+// (invariant 6). It refuses to know endpoints and HTTP.
+//
+// # The format standard
+//
+// It follows Standard Webhooks: type, timestamp, data.
+//
+//		{
+//		  "type": "sale.order.confirmed",
+//		  "timestamp": "2026-03-01T09:30:00.123456Z",
+//		  "data": {
+//		    "id": 42, "model": "sale.order", "op": "write",
+//		    "record": {"name": "S00042", "amount_total": 1250.50},
+//		    "changes": {"state": {"before": "draft", "after": "sale"}},
+//		    "rule": "sale_order_confirmed", "lsn": "0/16B3748", "xid": 4711,
+//		    "omitted": ["note"]
+//		  }
+//		}
+//
+//	  - timestamp is the time of the commit, in UTC.
+//	  - id is a number where the primary key is one integer, else the key as text.
+//	  - record is the row after the transaction, of an unlink the row before it. Its keys come in the order of the
+//	    rule's fields or payload; of a whole record in the order of the table's columns.
+//	  - changes is there for writes whose old row is known. It names the columns that
+//	    the record shows and that are different, with both values.
+//	  - omitted names what is left out although the rule shows it: values that WAL does not hold (they are
+//	    never sent as null), and values too large for a whole record. It is absent when nothing is.
+//
+// A whole record, which is what a rule without fields and payload sends, leaves out html and binary columns
+// without a word, and values over [LargeValue], which omitted names. Secrets ([catalog.Secret]) are left out always.
+//
+// # Values
+//
+//	NULL                    null; of an Odoo boolean false
+//	boolean                 true, false
+//	integers, floats        number; NaN, Infinity and -Infinity as strings
+//	numeric                 number with all its digits; NaN and infinities as strings
+//	date                    "2026-03-01"
+//	timestamp               "2026-03-01T09:30:00.5Z": Odoo keeps UTC in timestamps without zone
+//	timestamptz             the same, converted to UTC
+//	json, jsonb             embedded
+//	bytea                   base64; of an Odoo binary field the base64 that it stores
+//	arrays                  array of the above
+//	everything else         string, in PostgreSQL's text form
+//
+// A payload's expressions give the same forms, but for dates: what an expression
+// makes of a date is an instant, midnight in UTC. Name the field to send the date.
+//
+// Dates and times before the year 1 or after 9999 and infinite ones, which RFC
+// 3339 cannot say, are strings in PostgreSQL's text form.
 package payload

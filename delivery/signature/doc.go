@@ -1,4 +1,29 @@
 // Package signature signs and verifies webhooks as Standard Webhooks 1.0 says
-// (https://www.standardwebhooks.com): HMAC-SHA256 over "id.timestamp.body" with a secret
-// "whsec_<base64>". It knows nothing else of walhook and may be copied by receivers written in Go.
+// (https://www.standardwebhooks.com). It knows nothing else of walhook and may
+// be copied by receivers written in Go.
+//
+// # Vocabulary
+//
+//   - Secret: the key that sender and receiver share, written "whsec_<base64>".
+//   - Message id: the header webhook-id. It stays the same when a webhook is sent
+//     again, so a receiver can tell a repetition from something new.
+//   - Timestamp: the header webhook-timestamp, seconds since 1970 in decimal. It
+//     is the time of the attempt, not of the event.
+//   - Signature: "v1," and the base64 of HMAC-SHA256 over
+//     "<id>.<timestamp>.<body>". The header webhook-signature holds one or more,
+//     separated by spaces: while a secret is being replaced, one for the old and
+//     one for the new.
+//   - Tolerance: how far the timestamp may be from the receiver's clock, which
+//     bounds how long a recorded request can be replayed.
+//
+// A receiver in Go:
+//
+//	secret, err := signature.ParseSecret(os.Getenv("WEBHOOK_SECRET"))
+//	…
+//	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+//	…
+//	err = signature.Verify([]signature.Secret{secret}, r.Header, body, time.Now(), signature.DefaultTolerance)
+//
+// Asymmetric signatures ("v1a", keys "whsk_" and "whpk_") are not supported;
+// Verify passes over them.
 package signature

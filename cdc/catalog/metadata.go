@@ -1,0 +1,125 @@
+package catalog
+
+import (
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// metadataTables are the tables that Odoo describes itself in, in the order in
+// which privileges are asked for.
+var metadataTables = []string{"ir_model", "ir_model_fields", "ir_model_fields_selection", "ir_config_parameter", "ir_module_module"}
+
+// metadataReads lists the columns of them that are read where they exist.
+var metadataReads = map[string][]string{
+	"ir_model": {"model", "name", "transient"},
+	"ir_model_fields": {"id", "model", "name", "field_description", "ttype", "store", "relation", "relation_field",
+		"relation_table", "column1", "column2", "translate", "company_dependent"},
+	"ir_model_fields_selection": {"id", "field_id", "sequence", "value", "name"},
+	"ir_config_parameter":       {"key", "value"},
+	"ir_module_module":          {"name", "latest_version"},
+}
+
+const selectMetadata = `
+SELECT current_user::text, n.nspname::text, c.relname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       a.attname::text, t.typname::text, pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+  FROM ` + classes + `
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+ WHERE ` + watchable + ` AND c.relname = ANY ($1::text[])`
+
+// metadata says which of Odoo's metadata tables exist, with which columns, and
+// what the role may read of them.
+type metadata struct {
+	role   string
+	tables map[tableName]*metaTable
+}
+
+type metaTable struct {
+	usage   bool // of the schema
+	columns map[string]metaColumn
+}
+
+type metaColumn struct {
+	typ      string // pg_type.typname
+	readable bool
+}
+
+func (m *metadata) scan(rows pgx.Rows) error {
+	var name tableName
+	var column string
+	var usage bool
+	var c metaColumn
+	if err := rows.Scan(&m.role, &name.schema, &name.table, &usage, &column, &c.typ, &c.readable); err != nil {
+		return err
+	}
+	t := m.tables[name]
+	if t == nil {
+		t = &metaTable{usage: usage, columns: map[string]metaColumn{}}
+		m.tables[name] = t
+	}
+	t.columns[column] = c
+	return nil
+}
+
+// odooSchema finds the schema that Odoo lives in: public, or the first one by
+// name that holds its registry of models and fields.
+func (m *metadata) odooSchema() (string, bool) {
+	var schemas []string
+	for name := range m.tables {
+		if name.table == "ir_model" && m.typeOf(name.schema, "ir_model", "model") != "" &&
+			m.typeOf(name.schema, "ir_model_fields", "id") != "" &&
+			m.typeOf(name.schema, "ir_model_fields", "model") != "" &&
+			m.typeOf(name.schema, "ir_model_fields", "ttype") != "" {
+			schemas = append(schemas, name.schema)
+		}
+	}
+	if len(schemas) == 0 {
+		return "", false
+	}
+	if slices.Contains(schemas, "public") {
+		return "public", true
+	}
+	return slices.Min(schemas), true
+}
+
+// check returns a [*PrivilegeError] that names everything the role lacks.
+// ir_module_module is optional, and named only along with what is not.
+func (m *metadata) check(schema string) error {
+	missing := &PrivilegeError{Role: m.role, Schema: schema, Usage: !m.tables[tableName{schema, "ir_model"}].usage}
+	required := false
+	for _, table := range metadataTables {
+		if m.has(schema, table) && !m.readable(schema, table) {
+			missing.Tables = append(missing.Tables, table)
+			required = required || table != "ir_module_module"
+		}
+	}
+	if missing.Usage || required {
+		return missing
+	}
+	return nil
+}
+
+func (m *metadata) has(schema, table string) bool { return m.tables[tableName{schema, table}] != nil }
+
+// readable says that the role may read the columns that are read of a table.
+func (m *metadata) readable(schema, table string) bool {
+	t := m.tables[tableName{schema, table}]
+	if t == nil {
+		return false
+	}
+	for _, name := range metadataReads[table] {
+		if c, ok := t.columns[name]; ok && !c.readable {
+			return false
+		}
+	}
+	return true
+}
+
+// typeOf returns the name of a column's type, or "" when there is no such column.
+func (m *metadata) typeOf(schema, table, column string) string {
+	if t := m.tables[tableName{schema, table}]; t != nil {
+		return t.columns[column].typ
+	}
+	return ""
+}

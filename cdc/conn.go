@@ -1,0 +1,128 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ApplicationName is how walhook's sessions appear in pg_stat_activity.
+const ApplicationName = "walhook"
+
+// pins are the settings that decide how the server writes values as text, and
+// those that could end a long-lived session. Roles and databases may have others
+// (trap 9); settings sent at connection start win over both.
+var pins = map[string]string{
+	"DateStyle":                           "ISO, MDY",
+	"TimeZone":                            "UTC",
+	"IntervalStyle":                       "postgres",
+	"bytea_output":                        "hex",
+	"extra_float_digits":                  "3",
+	"client_encoding":                     "UTF8",
+	"standard_conforming_strings":         "on",
+	"application_name":                    ApplicationName,
+	"statement_timeout":                   "0",
+	"lock_timeout":                        "0",
+	"idle_in_transaction_session_timeout": "0",
+}
+
+// parseDSN parses a connection string, pins the session's settings and turns TCP
+// keepalive on. Host names are resolved again at every connection attempt.
+func parseDSN(dsn string) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, &RefusedError{Reason: "source.dsn is no connection string", Err: err,
+			Remedy: `write it as "postgres://user:password@host:5432/database" or "host=… user=… dbname=…"`}
+	}
+	for key := range cfg.RuntimeParams {
+		for pin := range pins {
+			if strings.EqualFold(key, pin) {
+				delete(cfg.RuntimeParams, key)
+			}
+		}
+	}
+	for pin, value := range pins {
+		cfg.RuntimeParams[pin] = value
+	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing is cached that DDL could make stale
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 15 * time.Second
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
+	}}
+	cfg.DialFunc = dialer.DialContext
+	// Of several hosts the one that accepts writes is meant, unless the DSN says otherwise.
+	if cfg.ValidateConnect == nil && !strings.Contains(dsn, "target_session_attrs") {
+		for _, f := range cfg.Fallbacks {
+			if f.Host != cfg.Host || f.Port != cfg.Port {
+				cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+			}
+		}
+	}
+	return cfg, nil
+}
+
+// replicationConfig is parseDSN's, for a connection that speaks the replication
+// protocol and SQL both.
+func replicationConfig(dsn string) (*pgconn.Config, error) {
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	cfg.RuntimeParams["replication"] = "database"
+	return &cfg.Config, nil
+}
+
+// serverMajor reads the major version that the server announced; 0 when it did not.
+func serverMajor(conn *pgconn.PgConn) int {
+	major := 0
+	if _, err := fmt.Sscanf(conn.ParameterStatus("server_version"), "%d", &major); err != nil {
+		return 0
+	}
+	return major
+}
+
+// simpleQuery runs one statement on a replication connection, which knows only the simple
+// protocol, and returns its rows as text; nil for NULL.
+func simpleQuery(ctx context.Context, conn *pgconn.PgConn, sql string) ([][][]byte, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) == 0 {
+		return nil, nil
+	}
+	last := results[len(results)-1]
+	return last.Rows, last.Err
+}
+
+// quoteIdent quotes a name for SQL. Names are never folded.
+func quoteIdent(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// quoteTable quotes a qualified table name for SQL.
+func quoteTable(schema, table string) string { return pgx.Identifier{schema, table}.Sanitize() }
+
+// quoteText quotes a text for SQL, under standard_conforming_strings.
+func quoteText(s string) string {
+	return "'" + strings.ReplaceAll(strings.ReplaceAll(s, "\x00", ""), "'", "''") + "'"
+}
+
+// Connect opens an ordinary connection to the source with walhook's settings. Errors that only a
+// person can mend are *[RefusedError]s with a hint.
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(err, cfg.User, cfg.Database)
+	}
+	return conn, nil
+}

@@ -1,0 +1,197 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// Live reads the source over an ordinary connection: the types and primary keys that the decoder needs
+// ([Schema]), and rows related to a change ([Live.Load]). The connection is opened when
+// it is first needed, and again when it broke.
+//
+// What it returns is as of now, which may be later than the WAL at hand. It is safe
+// for concurrent use, one call at a time goes to the server; give goroutines that
+// must not wait for each other a Live of their own.
+type Live struct {
+	cfg *pgx.ConnConfig
+
+	mu     sync.Mutex
+	conn   *pgx.Conn
+	away   time.Time        // do not connect before
+	types  map[uint32]*Type // by OID; an OID is not reused in practice, and what a type is never changes
+	tables map[tableName]*liveTable
+}
+
+type tableName struct{ schema, table string }
+
+// NewLive checks the connection string; it does not connect.
+func NewLive(dsn string) (*Live, error) {
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	// Look-ups are short; one that waits behind a lock must not hold up the stream for long.
+	cfg.RuntimeParams["statement_timeout"] = "30s"
+	cfg.RuntimeParams["lock_timeout"] = "5s"
+	return &Live{cfg: cfg, types: make(map[uint32]*Type), tables: make(map[tableName]*liveTable)}, nil
+}
+
+// Close closes the connection, if there is one. The Live can be used again.
+func (l *Live) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop()
+}
+
+func (l *Live) drop() {
+	if l.conn == nil {
+		return
+	}
+	// The connection is given up: an error of closing it tells nothing.
+	_ = closeConn(l.conn.PgConn())
+	l.conn = nil
+}
+
+// use runs f, which must only read, on the connection. If the connection turns out to be broken,
+// f runs once more on a new one. Errors that pass by themselves are marked temporary.
+func (l *Live) use(ctx context.Context, f func(*pgx.Conn) error) error {
+	for fresh := false; ; {
+		if l.conn == nil {
+			if wait := time.Until(l.away); wait > 0 {
+				return temporaryError{fmt.Errorf("stay away from the source for %s: an administrator ended our session", wait.Round(time.Second))}
+			}
+			conn, err := pgx.ConnectConfig(ctx, l.cfg)
+			if err != nil {
+				err = connectError(err, l.cfg.User, l.cfg.Database)
+				if isFinal(err) {
+					return fmt.Errorf("connect to the source: %w", err)
+				}
+				return temporaryError{fmt.Errorf("connect to the source: %w", err)}
+			}
+			l.conn, fresh = conn, true
+		}
+		err := f(l.conn)
+		if err == nil {
+			return nil
+		}
+		broken := l.conn.IsClosed()
+		if broken {
+			l.drop()
+		}
+		if sqlState(err) == "57P01" {
+			// As for the stream: whoever ended the session wants the database for itself.
+			l.away = time.Now().Add(between(10*time.Second, 30*time.Second))
+			return temporaryError{err}
+		}
+		if broken && !fresh && ctx.Err() == nil {
+			continue
+		}
+		if broken || passing(sqlState(err)) {
+			return temporaryError{err}
+		}
+		return err
+	}
+}
+
+// passing says whether an error of this SQLSTATE passes by itself: classes 08 (connection), 40
+// (rollback), 53 (resources), 55P03 and 57 (lock timeout, shutdown, cancel), 58 (I/O).
+func passing(state string) bool {
+	if len(state) != 5 {
+		return false
+	}
+	switch state[:2] {
+	case "08", "40", "53", "57", "58":
+		return true
+	}
+	return state == "55P03"
+}
+
+// Type implements [Schema].
+func (l *Live) Type(ctx context.Context, oid uint32) (*Type, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resolve(ctx, oid, 0)
+}
+
+// PrimaryKey implements [Schema]. It is not cached: the decoder asks once per RELATION message, that is when a table
+// is first seen or may have changed.
+func (l *Live) PrimaryKey(ctx context.Context, relOID uint32) ([]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var key []string
+	err := l.use(ctx, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `SELECT a.attname::text
+			FROM pg_catalog.pg_index i
+			CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+			WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
+			ORDER BY k.n`, pgtype.Uint32{Uint32: relOID, Valid: true})
+		if err != nil {
+			return err
+		}
+		key, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up primary key: %w", err)
+	}
+	return key, nil
+}
+
+// resolve looks a type up, domains down to their base type.
+func (l *Live) resolve(ctx context.Context, oid uint32, depth int) (*Type, error) {
+	if t := BuiltinType(oid); t != nil {
+		return t, nil
+	}
+	if t, ok := l.types[oid]; ok {
+		return t, nil
+	}
+	if depth > 16 {
+		return nil, fmt.Errorf("look up type %d: nested too deep", oid)
+	}
+	var row struct {
+		name, typname, kind, category, delim string
+		base, elem                           uint32
+		length                               int16
+	}
+	err := l.use(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT pg_catalog.format_type(t.oid, NULL), t.typname::text, t.typtype::text, t.typcategory::text,
+				t.typbasetype::int8, t.typelem::int8, t.typlen,
+				coalesce((SELECT e.typdelim::text FROM pg_catalog.pg_type e WHERE e.oid = t.typelem), ',')
+			FROM pg_catalog.pg_type t WHERE t.oid = $1`, pgtype.Uint32{Uint32: oid, Valid: true}).
+			Scan(&row.name, &row.typname, &row.kind, &row.category, &row.base, &row.elem, &row.length, &row.delim)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil // dropped since
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up type %d: %w", oid, err)
+	}
+	t := &Type{OID: oid, Name: row.name, Kind: KindOther}
+	switch {
+	case row.kind == "d":
+		base, err := l.resolve(ctx, row.base, depth+1)
+		if err != nil || base == nil {
+			return nil, err
+		}
+		copied := *base
+		t = &copied
+		t.Name = row.name
+	case row.kind == "e", row.typname == "citext":
+		t.Kind = KindText
+	case row.category == "A" && row.elem != 0 && row.length == -1:
+		elem, err := l.resolve(ctx, row.elem, depth+1)
+		if err != nil || elem == nil {
+			return nil, err
+		}
+		t.Kind, t.Elem, t.Delim = KindArray, elem, row.delim[0]
+	}
+	l.types[oid] = t
+	return t, nil
+}

@@ -1,0 +1,154 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// MinServer is the oldest major version of PostgreSQL that walhook works with.
+const MinServer = 12
+
+// Slot is a replication slot as pg_replication_slots shows it.
+type Slot struct {
+	Name      string
+	Plugin    string // "pgoutput"; "" for a physical slot
+	Database  string // "" for a physical slot
+	Temporary bool
+	PID       int    // process that streams from it; 0 for none
+	Restart   LSN    // WAL from here on is kept for it
+	Confirmed LSN    // confirmed_flush_lsn
+	WALStatus string // reserved, extended, unreserved, lost; "" before PostgreSQL 13
+	Reason    string // why it is lost, where the server says (17 and later)
+	SafeBytes int64  // WAL that may be written before it is lost; -1 when unlimited or unknown
+}
+
+// Lost says that the server has removed WAL that the slot needs.
+func (s *Slot) Lost() bool { return s.WALStatus == "lost" || s.Reason != "" }
+
+// slotColumns is the select list that [parseSlot] reads, for a server's version.
+func slotColumns(major int) string {
+	status, safe, reason := "NULL", "NULL", "NULL"
+	if major >= 13 {
+		status, safe = "wal_status", "safe_wal_size"
+	}
+	switch {
+	case major >= 17:
+		reason = "invalidation_reason"
+	case major >= 16:
+		reason = "CASE WHEN conflicting THEN 'conflict with recovery' END"
+	}
+	return fmt.Sprintf(`slot_name::text, plugin::text, database::text, temporary::text, active_pid::text,
+		restart_lsn::text, confirmed_flush_lsn::text, %s::text, %s::text, %s::text`, status, safe, reason)
+}
+
+// parseSlot reads a row of slotColumns.
+func parseSlot(row [][]byte) (*Slot, error) {
+	s := &Slot{
+		Name: string(row[0]), Plugin: string(row[1]), Database: string(row[2]), Temporary: string(row[3]) == "true",
+		WALStatus: string(row[7]), Reason: string(row[9]), SafeBytes: -1,
+	}
+	var err error
+	if row[4] != nil {
+		if s.PID, err = strconv.Atoi(string(row[4])); err != nil {
+			return nil, fmt.Errorf("active_pid: %w", err)
+		}
+	}
+	for i, lsn := range map[int]*LSN{5: &s.Restart, 6: &s.Confirmed} {
+		if row[i] != nil {
+			if *lsn, err = pglogrepl.ParseLSN(string(row[i])); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if row[8] != nil {
+		if s.SafeBytes, err = strconv.ParseInt(string(row[8]), 10, 64); err != nil {
+			return nil, fmt.Errorf("safe_wal_size: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// readSlot reads the slot and refuses one that cannot be streamed from.
+func readSlot(ctx context.Context, pg *pgconn.PgConn, name, database string) (*Slot, error) {
+	rows, err := simpleQuery(ctx, pg, "SELECT "+slotColumns(serverMajor(pg))+" FROM pg_catalog.pg_replication_slots WHERE slot_name = "+quoteText(name))
+	if err != nil {
+		return nil, fmt.Errorf("read slot: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil, missingSlot(name, nil)
+	}
+	slot, err := parseSlot(rows[0])
+	if err != nil {
+		return nil, fmt.Errorf("read slot: %w", err)
+	}
+	if err := slot.usable(database); err != nil {
+		return nil, err
+	}
+	if slot.PID != 0 {
+		return nil, slotInUse(name, slot.PID, nil)
+	}
+	return slot, nil
+}
+
+// usable refuses a slot of another kind and a lost one.
+func (s *Slot) usable(database string) error {
+	switch {
+	case s.Plugin != "pgoutput":
+		kind := "a physical slot"
+		if s.Plugin != "" {
+			kind = fmt.Sprintf("of output plugin %q", s.Plugin)
+		}
+		return &SlotError{Slot: s.Name, Problem: SlotForeign, Detail: "it is " + kind + ", walhook needs pgoutput",
+			Remedy: "choose another name for source.slot and run `walhook setup`"}
+	case s.Database != database:
+		return &SlotError{Slot: s.Name, Problem: SlotForeign, Detail: fmt.Sprintf("it is a slot of database %q, not of %q", s.Database, database),
+			Remedy: "choose another name for source.slot and run `walhook setup`; slot names are shared by all databases of a server"}
+	case s.Lost():
+		why := s.Reason
+		if why == "" {
+			why = "it fell behind further than max_slot_wal_keep_size"
+		}
+		return lostSlot(s.Name, why, nil)
+	}
+	return nil
+}
+
+func missingSlot(name string, err error) error {
+	return &SlotError{Slot: name, Problem: SlotMissing, Detail: "there is no such slot on this server", Err: err,
+		Remedy: fmt.Sprintf("on a first run: `walhook setup`. If it was there before, changes since then are lost to the stream: `walhook resync` makes a new slot and repairs the gap. By hand: SELECT pg_create_logical_replication_slot(%s, 'pgoutput')",
+			quoteText(name))}
+}
+
+func lostSlot(name, why string, err error) error {
+	return &SlotError{Slot: name, Problem: SlotLost, Detail: why, Err: err,
+		Remedy: fmt.Sprintf("`walhook resync` drops it, makes a new one and repairs the gap; consider a larger max_slot_wal_keep_size. By hand: SELECT pg_drop_replication_slot(%s)",
+			quoteText(name))}
+}
+
+func slotInUse(name string, pid int, err error) error {
+	detail := "another process streams from it"
+	remedy := "stop the other process, or give this one a slot of its own"
+	if pid != 0 {
+		detail = fmt.Sprintf("process %d of the server streams from it", pid)
+		remedy = fmt.Sprintf("stop the other walhook; if it is gone and its connection lingers: SELECT pg_terminate_backend(%d)", pid)
+	}
+	return &SlotError{Slot: name, Problem: SlotInUse, Detail: detail, Remedy: remedy, Err: err}
+}
+
+// bytesText writes a number of bytes for people: "12.3 MiB".
+func bytesText(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	v, unit := float64(n), 0
+	for v >= step && unit < 4 {
+		v /= step
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "?KMGT"[unit])
+}

@@ -1,0 +1,182 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// handle calls the handler until the source stops (nil) or the handler fails for
+// good. It runs in a goroutine of its own, for the whole Run: connections come and go
+// beneath it.
+//
+// It is a group commit without a linger: whatever has arrived while the last batch was
+// handled makes the next one.
+func (s *Source) handle(ctx context.Context) error {
+	h := handling{Source: s, done: s.feed.resume(), advanced: time.Now()}
+	err := h.loop(ctx)
+	if ctx.Err() != nil {
+		return nil // the grace period of a stop is over; what was in flight will be read again
+	}
+	return err
+}
+
+func (h *handling) loop(ctx context.Context) error {
+	s := h.Source
+	for {
+		if s.stopping() {
+			return h.finish(ctx)
+		}
+		txs, bytes, mark := s.feed.take(s.cfg.BatchTransactions, s.cfg.BatchBytes)
+		if len(txs) > 0 {
+			if err := h.batch(ctx, txs, bytes); err != nil {
+				if errors.Is(err, errStopping) {
+					return h.finish(ctx)
+				}
+				return err
+			}
+		}
+		h.done = max(h.done, mark)
+		s.settle(h.done, time.Time{})
+		wait, err := h.advance(ctx, s.cfg.IdleAdvance)
+		if err != nil {
+			return err
+		}
+		if len(txs) > 0 {
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.feed.ready:
+		case <-s.stop:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// handling is the state of the handler's goroutine.
+type handling struct {
+	*Source
+	done     LSN       // everything that ended before it has been handled
+	advanced time.Time // when the durable position last moved, or was last tried
+}
+
+// errStopping says that a batch was given up between two attempts, because the source stops.
+var errStopping = errors.New("stopping")
+
+// batch hands txs to the handler, again and again while it fails temporarily, and closes them.
+func (h *handling) batch(ctx context.Context, txs []*Tx, bytes int64) (err error) {
+	defer func() {
+		for _, tx := range txs {
+			err = errors.Join(err, tx.Close())
+		}
+	}()
+	h.track.update(func(p *Progress) { p.OldestCommit = txs[0].CommitTime })
+	last := txs[len(txs)-1]
+	began := time.Now()
+	pause := backoff{lo: h.cfg.RetryMin, hi: h.cfg.RetryMax}
+	for n := 1; ; n++ {
+		lsn, err := h.handler.Handle(ctx, txs)
+		if err == nil {
+			if lsn > last.EndLSN {
+				// Confirming it would lose what comes in between (invariant 1).
+				return fmt.Errorf("handle transactions: position %s is past their end %s", lsn, last.EndLSN)
+			}
+			h.done = last.EndLSN
+			h.settled(lsn)
+			h.report(txs, bytes, lsn, time.Since(began))
+			return nil
+		}
+		if !isTemporary(err) {
+			return fmt.Errorf("handle transactions up to %s: %w", last.EndLSN, err)
+		}
+		if h.stopping() {
+			return errStopping
+		}
+		retry := pause.next()
+		h.track.update(func(p *Progress) { p.LastError, p.LastErrorAt = err.Error(), time.Now() })
+		if h.trace.Retry != nil {
+			h.trace.Retry(err, n, retry)
+		}
+		if !sleep(ctx, h.stop, retry) {
+			return errStopping
+		}
+	}
+}
+
+// advance persists idle progress if it is time to (invariant 1), and says when to look again.
+func (h *handling) advance(ctx context.Context, every time.Duration) (time.Duration, error) {
+	if wait := every - time.Since(h.advanced); wait > 0 {
+		return wait, nil
+	}
+	h.advanced = time.Now()
+	if !h.known.Load() || h.done <= LSN(h.durable.Load()) {
+		return every, nil
+	}
+	lsn, err := h.handler.Advance(ctx, h.done)
+	switch {
+	case err != nil && isTemporary(err):
+		h.track.update(func(p *Progress) { p.LastError, p.LastErrorAt = err.Error(), time.Now() })
+		if h.trace.Retry != nil {
+			h.trace.Retry(err, 1, every)
+		}
+		return every, nil
+	case err != nil:
+		return 0, fmt.Errorf("persist position %s: %w", h.done, err)
+	case lsn > h.done:
+		return 0, fmt.Errorf("persist position %s: position %s is past it", h.done, lsn)
+	}
+	h.settled(lsn)
+	if h.trace.Advanced != nil {
+		h.trace.Advanced(lsn)
+	}
+	return every, nil
+}
+
+// finish persists how far processing has come, at an orderly stop.
+func (h *handling) finish(ctx context.Context) error {
+	_, err := h.advance(ctx, 0)
+	return err
+}
+
+// settled takes note of what the handler has made durable and lets the reader confirm it.
+func (h *handling) settled(lsn LSN) {
+	if lsn > LSN(h.durable.Load()) {
+		h.durable.Store(uint64(lsn))
+		h.advanced = time.Now()
+		h.wake()
+	}
+}
+
+// settle updates the progress after a batch or a keepalive.
+func (s *Source) settle(done LSN, lastCommit time.Time) {
+	count, bytes, oldest := s.feed.load()
+	s.track.update(func(p *Progress) {
+		p.Handled = max(p.Handled, done)
+		p.InFlight, p.Bytes, p.OldestCommit = count, bytes, oldest
+		if count == 0 {
+			p.CaughtUp = time.Now()
+		}
+		if !lastCommit.IsZero() {
+			p.LastCommit = lastCommit
+		}
+	})
+}
+
+// report accounts for a batch.
+func (h *handling) report(txs []*Tx, bytes int64, durable LSN, took time.Duration) {
+	last := txs[len(txs)-1]
+	b := Batch{Transactions: len(txs), Bytes: bytes, Last: last.EndLSN, Durable: durable, Duration: took}
+	for _, tx := range txs {
+		b.Changes += len(tx.changes)
+		if tx.Spilled() {
+			b.Spilled++
+		}
+	}
+	h.track.update(func(p *Progress) { p.Transactions += int64(len(txs)); p.LastCommit = last.CommitTime })
+	if h.trace.Batch != nil {
+		h.trace.Batch(b)
+	}
+}

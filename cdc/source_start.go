@@ -1,0 +1,222 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// verify makes sure, before anything is streamed, that this is the server, the
+// database and the slot that the position belongs to, and that streaming from the position skips nothing
+// (invariants 1 and 8; trap 5: the server itself checks none of it).
+func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error) {
+	about := Session{PID: int(pg.PID()), Server: pg.ParameterStatus("server_version"), Reconnects: c.sessions}
+	system, err := pglogrepl.IdentifySystem(ctx, pg)
+	if err != nil {
+		return about, fmt.Errorf("identify system: %w", err)
+	}
+	about.SystemID, about.Database, about.End = system.SystemID, system.DBName, system.XLogPos
+	about.Timeline = uint32(system.Timeline)
+	if c.cfg.SystemID != "" && system.SystemID != c.cfg.SystemID {
+		return about, &IdentityError{What: "system identifier", Want: c.cfg.SystemID, Got: system.SystemID}
+	}
+	server, err := readServer(ctx, pg)
+	if err != nil {
+		return about, err
+	}
+	about.DatabaseOID = server.database
+	if c.cfg.DatabaseOID != 0 && server.database != c.cfg.DatabaseOID {
+		return about, &IdentityError{What: "database oid",
+			Want: strconv.FormatUint(uint64(c.cfg.DatabaseOID), 10), Got: strconv.FormatUint(uint64(server.database), 10)}
+	}
+	slot, err := readSlot(ctx, pg, c.cfg.Slot, about.Database)
+	if err != nil {
+		return about, err
+	}
+	about.Confirmed = slot.Confirmed
+	if err := c.checkPublication(ctx, pg); err != nil {
+		return about, err
+	}
+	if !c.known.Load() && c.cfg.FromSlot {
+		c.setStart(slot.Confirmed)
+	}
+	about.Start = c.feed.resume()
+	if err := c.checkPosition(ctx, pg, about); err != nil {
+		return about, err
+	}
+	c.timeline = about.Timeline
+
+	// A status well before the server gives up on us, whatever its settings.
+	c.every = c.cfg.StatusInterval
+	c.silence = 0
+	if server.senderTimeout > 0 {
+		c.every = min(c.every, server.senderTimeout/4)
+		c.silence = max(c.cfg.ReceiveTimeout, 2*server.senderTimeout)
+	}
+	return about, nil
+}
+
+// checkPosition refuses a start from which the server would skip changes silently.
+func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Session) error {
+	position := LSN(c.durable.Load())
+	if !c.known.Load() || about.Start == 0 {
+		return &PositionError{Problem: PositionNone, Server: about.Confirmed,
+			Detail: fmt.Sprintf("the state holds none, but the slot %q was confirmed up to %s", c.cfg.Slot, about.Confirmed),
+			Remedy: "if the state was lost, restore it, or run `walhook resync` to repair the gap; on a first run, run `walhook setup` first"}
+	}
+	if about.Confirmed > position {
+		return &PositionError{Problem: PositionBehind, Position: position, Server: about.Confirmed,
+			Detail: fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: the changes in these %s of WAL can no longer be read",
+				position, c.cfg.Slot, about.Confirmed, bytesText(int64(about.Confirmed-position))),
+			Remedy: "the state was restored from a backup, or the slot was dropped and created again or advanced by hand: run `walhook resync` to repair the gap"}
+	}
+	if err := c.checkTimeline(ctx, pg, about); err != nil {
+		return err
+	}
+	if about.Start > about.End {
+		return &PositionError{Problem: PositionAhead, Position: about.Start, Server: about.End,
+			Detail: fmt.Sprintf("%s was processed already, but the server's WAL ends %s earlier, at %s: changes up to there would be lost silently",
+				about.Start, bytesText(int64(about.Start-about.End)), about.End),
+			Remedy: "the server was restored from a backup, or a standby took over that had not received everything: run `walhook resync`"}
+	}
+	return nil
+}
+
+// checkTimeline accepts a later timeline when the position lies before the point where it
+// branched off (a failover), and refuses any other (a point-in-time recovery; invariant 8).
+func (c *session) checkTimeline(ctx context.Context, pg *pgconn.PgConn, about Session) error {
+	if c.timeline == 0 || about.Timeline == c.timeline {
+		return nil
+	}
+	remedy := "the server was recovered to an earlier point in time, or replaced: run `walhook resync`"
+	if about.Timeline < c.timeline {
+		return &PositionError{Problem: PositionTimeline, Position: about.Start, Server: about.End,
+			Detail: fmt.Sprintf("%s is on timeline %d, the server is on timeline %d", about.Start, c.timeline, about.Timeline), Remedy: remedy}
+	}
+	history, err := pglogrepl.TimelineHistory(ctx, pg, int32(about.Timeline))
+	if err != nil {
+		return fmt.Errorf("read history of timeline %d: %w", about.Timeline, err)
+	}
+	end, ok := switchPoint(string(history.Content), c.timeline)
+	if !ok {
+		return &PositionError{Problem: PositionTimeline, Position: about.Start,
+			Detail: fmt.Sprintf("%s is on timeline %d, which the server's timeline %d does not descend from", about.Start, c.timeline, about.Timeline), Remedy: remedy}
+	}
+	if about.Start > end {
+		return &PositionError{Problem: PositionTimeline, Position: about.Start, Server: end,
+			Detail: fmt.Sprintf("%s was processed on timeline %d, but the server left that timeline %s earlier, at %s",
+				about.Start, c.timeline, bytesText(int64(about.Start-end)), end), Remedy: remedy}
+	}
+	return nil
+}
+
+// switchPoint finds in a timeline history file where a timeline was left. Each line holds
+// a timeline, the LSN where the next one branched off, and a reason.
+func switchPoint(history string, timeline uint32) (LSN, bool) {
+	for line := range strings.Lines(history) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != strconv.FormatUint(uint64(timeline), 10) {
+			continue
+		}
+		if lsn, err := pglogrepl.ParseLSN(fields[1]); err == nil {
+			return lsn, true
+		}
+	}
+	return 0, false
+}
+
+// server is what a session must know about the server before it starts.
+type server struct {
+	database      uint32
+	senderTimeout time.Duration // 0 means none
+}
+
+func readServer(ctx context.Context, pg *pgconn.PgConn) (server, error) {
+	if major := serverMajor(pg); major < MinServer {
+		return server{}, &RefusedError{Reason: fmt.Sprintf("PostgreSQL %s is too old: walhook needs %d or later", pg.ParameterStatus("server_version"), MinServer),
+			Remedy: "upgrade the server"}
+	}
+	rows, err := simpleQuery(ctx, pg, `SELECT d.oid, s.setting, current_setting('wal_level')
+		FROM pg_catalog.pg_database d, pg_catalog.pg_settings s
+		WHERE d.datname = pg_catalog.current_database() AND s.name = 'wal_sender_timeout'`)
+	if err != nil {
+		return server{}, fmt.Errorf("read server settings: %w", err)
+	}
+	if len(rows) != 1 {
+		return server{}, errors.New("read server settings: no answer")
+	}
+	oid, err := strconv.ParseUint(string(rows[0][0]), 10, 32)
+	if err != nil {
+		return server{}, fmt.Errorf("read database oid: %w", err)
+	}
+	timeout, err := strconv.Atoi(string(rows[0][1])) // milliseconds
+	if err != nil {
+		return server{}, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	if level := string(rows[0][2]); level != "logical" {
+		return server{}, refuseWALLevel(level)
+	}
+	return server{database: uint32(oid), senderTimeout: time.Duration(timeout) * time.Millisecond}, nil
+}
+
+func refuseWALLevel(level string) error {
+	return &RefusedError{Reason: fmt.Sprintf("wal_level is %s: logical replication needs logical", level),
+		Remedy: "ALTER SYSTEM SET wal_level = 'logical'; then restart the server"}
+}
+
+// checkPublication finds out in time what would otherwise end the stream at the first change.
+func (c *session) checkPublication(ctx context.Context, pg *pgconn.PgConn) error {
+	rows, err := simpleQuery(ctx, pg, "SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = "+quoteText(c.cfg.Publication))
+	if err != nil {
+		return fmt.Errorf("read publication: %w", err)
+	}
+	if len(rows) == 0 {
+		return &RefusedError{Reason: fmt.Sprintf("there is no publication %q", c.cfg.Publication),
+			Remedy: "run `walhook setup`, or have the owner of the tables run the SQL of `walhook setup --dry-run`"}
+	}
+	return nil
+}
+
+// startError explains why START_REPLICATION failed.
+func (c *session) startError(err error, about Session) error {
+	err = fmt.Errorf("start replication: %w", err)
+	switch sqlState(err) {
+	case "42704":
+		return missingSlot(c.cfg.Slot, err)
+	case "55006":
+		return slotInUse(c.cfg.Slot, 0, err)
+	case "55000":
+		if strings.Contains(err.Error(), "wal_level") {
+			return refuseWALLevel("too low")
+		}
+		return lostSlot(c.cfg.Slot, "the server refuses to stream from it", err)
+	case "58P01":
+		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err)
+	case "42501":
+		return &RefusedError{Reason: fmt.Sprintf("the role of source.dsn may not replicate from database %q", about.Database), Err: err,
+			Remedy: "ALTER ROLE … REPLICATION for the role of source.dsn"}
+	}
+	return err
+}
+
+// streamError explains why a running stream failed.
+func (c *session) streamError(err error) error {
+	switch sqlState(err) {
+	case "42704":
+		if strings.Contains(err.Error(), "publication") {
+			return &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
+				Detail: fmt.Sprintf("the server looks for publication %q as of the WAL it reads, and it did not exist then", c.cfg.Publication),
+				Remedy: fmt.Sprintf("create the slot again, after the publication: SELECT pg_drop_replication_slot(%s); then `walhook setup` and `walhook resync`",
+					quoteText(c.cfg.Slot))}
+		}
+	case "58P01":
+		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err)
+	}
+	return err
+}

@@ -1,0 +1,216 @@
+package cdc
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"unsafe"
+)
+
+// sorter sorts any number of parts in bounded memory: it collects what fits its limit, sorts
+// it and writes it as a run; runs are merged on reading. Parts that compare equal come out in
+// unspecified order.
+type sorter struct {
+	file    *spillFile
+	compare func(a, b *part) int
+	limit   int64 // bytes of parts in memory
+	parts   []part
+	keys    int64 // bytes of their keys
+	runs    []run
+	encoded []byte // scratch
+}
+
+// run is a sorted stretch of the index file.
+type run struct{ at, len int64 }
+
+// fanIn is how many runs are merged at once; each takes a buffer of runBuffer bytes.
+const (
+	fanIn     = 64
+	runBuffer = 32 << 10
+)
+
+// comparePartKeys brings the parts of one row together, in order of time. Keys sort
+// by length first, since mass writes tend to go up in the id: such runs are sorted already.
+func comparePartKeys(a, b *part) int {
+	return cmp.Or(
+		cmp.Compare(a.group, b.group),
+		cmp.Compare(len(a.key), len(b.key)),
+		cmp.Compare(a.key, b.key),
+		cmp.Compare(a.ordinal, b.ordinal),
+	)
+}
+
+func (s *sorter) add(p part) error {
+	s.parts = append(s.parts, p)
+	s.keys += int64(len(p.key))
+	if int64(len(s.parts))*int64(unsafe.Sizeof(part{}))+s.keys < s.limit {
+		return nil
+	}
+	return s.flush()
+}
+
+// flush writes what is in memory as a run. After an error it can be called again.
+func (s *sorter) flush() error {
+	if len(s.parts) == 0 {
+		return nil
+	}
+	slices.SortFunc(s.parts, func(a, b part) int { return s.compare(&a, &b) })
+	at := s.file.end()
+	for i := range s.parts {
+		s.encoded = s.parts[i].encode(s.encoded[:0])
+		if _, err := s.file.append(s.encoded); err != nil {
+			return err
+		}
+	}
+	if err := s.file.flush(); err != nil {
+		return err
+	}
+	s.runs = append(s.runs, run{at: at, len: s.file.end() - at})
+	clear(s.parts)
+	s.parts, s.keys = s.parts[:0], 0
+	return nil
+}
+
+// finish writes what is left, gives the memory back and merges runs until there are no more than fanIn.
+func (s *sorter) finish() error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.parts = nil
+	for len(s.runs) > fanIn {
+		at := s.file.end()
+		for p, err := range mergeRuns(s.file, s.compare, s.runs[:fanIn]) {
+			if err != nil {
+				return err
+			}
+			s.encoded = p.encode(s.encoded[:0])
+			if _, err := s.file.append(s.encoded); err != nil {
+				return err
+			}
+		}
+		if err := s.file.flush(); err != nil {
+			return err
+		}
+		s.runs = append(slices.Clone(s.runs[fanIn:]), run{at: at, len: s.file.end() - at})
+	}
+	return nil
+}
+
+// all yields the parts in order. A *part is valid until the next step.
+func (s *sorter) all() iter.Seq2[*part, error] { return mergeRuns(s.file, s.compare, s.runs) }
+
+// mergeRuns yields the parts of several runs in order.
+func mergeRuns(file *spillFile, compare func(a, b *part) int, runs []run) iter.Seq2[*part, error] {
+	return func(yield func(*part, error) bool) {
+		heap := make([]*runReader, 0, len(runs))
+		less := func(i, j int) bool { return compare(&heap[i].part, &heap[j].part) < 0 }
+		for _, r := range runs {
+			reader := &runReader{in: bufio.NewReaderSize(io.NewSectionReader(file.file, r.at, r.len), runBuffer)}
+			if err := reader.next(); err != nil {
+				yield(nil, file.fail(err)) // a run is never empty
+				return
+			}
+			heap = append(heap, reader)
+		}
+		for i := len(heap)/2 - 1; i >= 0; i-- {
+			siftDown(heap, i, less)
+		}
+		for len(heap) > 0 {
+			if !yield(&heap[0].part, nil) {
+				return
+			}
+			switch err := heap[0].next(); {
+			case err == nil:
+			case errors.Is(err, io.EOF):
+				heap[0] = heap[len(heap)-1]
+				heap = heap[:len(heap)-1]
+			default:
+				yield(nil, file.fail(err))
+				return
+			}
+			siftDown(heap, 0, less)
+		}
+	}
+}
+
+func siftDown(heap []*runReader, i int, less func(i, j int) bool) {
+	for {
+		child := 2*i + 1
+		if child >= len(heap) {
+			return
+		}
+		if child+1 < len(heap) && less(child+1, child) {
+			child++
+		}
+		if !less(child, i) {
+			return
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
+	}
+}
+
+// runReader reads the parts of one run.
+type runReader struct {
+	in   *bufio.Reader
+	part part
+	key  []byte // scratch
+}
+
+// next reads one part. It returns io.EOF only at the end of the run.
+func (r *runReader) next() error {
+	flags, err := r.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	if err := r.decode(flags); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	return nil
+}
+
+func (r *runReader) decode(flags byte) error {
+	p := &r.part
+	*p = part{}
+	for i, field := range [...]*bool{&p.created, &p.deleted, &p.unknown, &p.raw, &p.whole} {
+		*field = flags>>i&1 == 1
+	}
+	var numbers [5]uint64
+	for i := range numbers {
+		var err error
+		if numbers[i], err = binary.ReadUvarint(r.in); err != nil {
+			return err
+		}
+	}
+	p.ordinal, p.writes, p.group, p.rel = numbers[0], numbers[1], uint32(numbers[2]), uint32(numbers[3])
+	r.key = slices.Grow(r.key[:0], int(numbers[4]))[:numbers[4]]
+	if _, err := io.ReadFull(r.in, r.key); err != nil {
+		return err
+	}
+	p.key = string(r.key)
+	for _, ref := range [...]*imageRef{&p.before, &p.after} {
+		image, err := r.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		ref.image = Image(image)
+		if ref.image != ImageKey && ref.image != ImageFull {
+			continue
+		}
+		var numbers [3]uint64
+		for i := range numbers {
+			if numbers[i], err = binary.ReadUvarint(r.in); err != nil {
+				return err
+			}
+		}
+		ref.rel, ref.at, ref.len = uint32(numbers[0]), int64(numbers[1]), uint32(numbers[2])
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// app is one run of the command line: where it writes and what the global flags say. Commands
+// are methods' children; nothing is kept outside of it.
+type app struct {
+	stdout, stderr io.Writer
+	env            environment
+
+	configPath string
+	logLevel   string
+	logFormat  string
+
+	began bool // a command's own code has been reached: errors are no longer cobra's
+}
+
+// run executes one command line and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	a := &app{stdout: stdout, stderr: stderr, env: os.LookupEnv}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.began {
+		err = usagef("walhook --help", "%s", strings.TrimSpace(err.Error()))
+	}
+	printError(stderr, err)
+	return exitCode(err)
+}
+
+const exitHelp = `
+Exit status: 0 ok, 1 failed, 2 usage or configuration, 3 environment (a database cannot be
+reached, a check failed), 130 interrupted twice.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "walhook",
+		Short: "Turn changes in an Odoo database into reliable webhooks",
+		Long: `walhook reads PostgreSQL's write-ahead log through a replication slot and sends what
+your rules match as signed webhooks: in order, retried, and never what Odoo rolled back.
+Odoo itself is neither modified nor slowed.
+
+Start with "walhook demo"; it needs no database and no configuration.
+` + exitHelp,
+		Example: `  walhook demo                       see it work on a private PostgreSQL
+  walhook check                      what is missing before it can run
+  walhook setup --dry-run            the SQL for the database's owner
+  walhook run                        stream and deliver
+  walhook status                     how it is doing`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configPath, "config", "", "configuration file (default $WALHOOK_CONFIG, then ./walhook.toml)")
+	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default [log] level, then info)")
+	flags.StringVar(&a.logFormat, "log-format", "", "console or json (default [log] format, then what suits the terminal)")
+	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
+	root.AddCommand(
+		a.demoCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.statusCommand(),
+		a.rulesCommand(), a.deliveriesCommand(), a.endpointsCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// group is a command that only holds others: without one of them it is a usage error.
+func group(use, short, example string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Example: example}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef(fmt.Sprintf("walhook %s --help", use), "unknown command %q for \"walhook %s\"", args[0], use)
+		}
+		return cmd.Help()
+	}
+	c.Args = cobra.ArbitraryArgs
+	c.AddCommand(children...)
+	return c
+}
+
+// load reads the configuration that the flags, the environment or the folder name.
+func (a *app) load() (*Config, error) {
+	path := a.configPath
+	if path == "" {
+		path, _ = a.env("WALHOOK_CONFIG")
+	}
+	if path == "" {
+		path = "walhook.toml"
+	}
+	return loadConfig(path, a.env)
+}
+
+// logger makes the process's logger; flags go before the file.
+func (a *app) logger(cfg LogSection) (zerolog.Logger, error) {
+	level, format := a.logLevel, a.logFormat
+	if level == "" {
+		level = cfg.Level
+	}
+	if format == "" {
+		format = cfg.Format
+	}
+	return newLogger(a.stderr, level, format)
+}
+
+// printJSON writes a value for programs.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
+}

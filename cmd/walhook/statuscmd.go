@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"walhook/state"
+	"walhook/status"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Tell how walhook is doing",
+		Long: `status asks the running walhook (http.listen). When none answers, it reads the state database itself and says
+so: position, queue and counters are then as last committed, and nothing is known of the stream. It
+ends with status 0 when a process answered and is ready, and with 1 otherwise.`,
+		Example: "  walhook status\n  walhook status --json | jq .position.lag_seconds",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			d, err := cfg.ask(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(d)
+			} else {
+				err = printStatus(a.stdout, d)
+			}
+			if err == nil && !d.Ready {
+				return errQuiet(exitFailed)
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, as /status answers it")
+	return c
+}
+
+// ask gets the document from the running process, or else makes one from the state.
+func (c *Config) ask(ctx context.Context) (*status.Document, error) {
+	d, asked, err := c.askProcess(ctx)
+	if err == nil || asked {
+		return d, err
+	}
+	db, openErr := state.Open(ctx, c.state(currentBuild().Version))
+	if openErr != nil {
+		return nil, errors.Join(environmentError(fmt.Errorf("no walhook answers: %w", err), "walhook run"), environmentError(openErr, ""))
+	}
+	defer closeState(db)
+	if err := db.Check(ctx); err != nil {
+		return nil, environmentError(err, "")
+	}
+	position, err := db.Position(ctx)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
+	endpoints, err := db.Endpoints(ctx)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
+	rules, err := db.Rules(ctx)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
+	doc := status.Offline(time.Now(), c.infoOf(currentBuild().Version, time.Now()), endpoints, rules, position)
+	return &doc, nil
+}
+
+// askProcess asks the running process. asked is false when nobody answered at all.
+func (c *Config) askProcess(ctx context.Context) (d *status.Document, asked bool, err error) {
+	cfg := c.status().WithDefaults()
+	if cfg.Off() {
+		return nil, false, errors.New("http.listen is off")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	address := dialAddress(cfg.Listen)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("ask %s: %w", address, err)
+	}
+	if !cfg.Token.IsZero() {
+		request.Header.Set("Authorization", cfg.Token.Header())
+	}
+	// No proxy: the process runs on this machine.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, false, fmt.Errorf("ask %s: %w", address, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
+	if err != nil {
+		return nil, true, fmt.Errorf("ask %s: %w", address, err)
+	}
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return nil, true, &failure{err: fmt.Errorf("the process at %s refuses the token", address), code: exitFailed, hint: "http.token must be the one that it was started with"}
+	default:
+		return nil, true, &failure{err: fmt.Errorf("%s answers %s: it may not be walhook", address, response.Status), code: exitFailed, hint: "see what listens on http.listen"}
+	}
+	d = &status.Document{}
+	if err := json.Unmarshal(body, d); err != nil {
+		return nil, true, fmt.Errorf("%s answers no status: %w", address, err)
+	}
+	return d, true, nil
+}
+
+// dialAddress turns an address to listen on into one to connect to.
+func dialAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// printStatus writes the document for people.
+func printStatus(w io.Writer, d *status.Document) error {
+	var b strings.Builder
+	switch {
+	case !d.Live:
+		b.WriteString("not running: this is the state database as last committed\n")
+	case d.Ready:
+		fmt.Fprintf(&b, "ready  walhook %s on %s, up %s\n", d.Process.Version, d.Process.Host, status.Age(seconds(d.Process.Uptime)))
+	default:
+		fmt.Fprintf(&b, "not ready  walhook %s on %s, up %s\n", d.Process.Version, d.Process.Host, status.Age(seconds(d.Process.Uptime)))
+		for _, reason := range d.Reasons {
+			fmt.Fprintf(&b, "  %s\n", reason)
+		}
+	}
+	facts := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(facts, "source\tdatabase %s, slot %s\n", d.Source.Database, d.Source.Slot)
+	fmt.Fprintf(facts, "position\t%s%s\n", d.Position.LSN, ago(", written ", d.At, d.Position.UpdatedAt))
+	if d.Live {
+		fmt.Fprintf(facts, "lag\t%s, %s\n", status.Bytes(d.Position.LagBytes), status.Age(seconds(d.Position.LagSeconds)))
+		kept := status.Bytes(d.Source.Retained) + " of WAL kept"
+		if d.Source.Headroom != nil {
+			kept += ", " + status.Bytes(*d.Source.Headroom) + " until the slot is lost"
+		}
+		fmt.Fprintf(facts, "slot\t%s\n", kept)
+		if d.Source.LastError != "" {
+			fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
+		}
+	}
+	if d.State.Error != "" {
+		fmt.Fprintf(facts, "state\t%s\n", d.State.Error)
+	}
+	if err := facts.Flush(); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	table := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "ENDPOINT\tPENDING\tRETRYING\tDELIVERED\tDEAD\tOLDEST\tLAST ERROR")
+	for _, e := range d.Endpoints {
+		name := e.Name
+		switch {
+		case e.Disabled:
+			name += " (disabled)"
+		case !e.Configured:
+			name += " (not configured)"
+		}
+		oldest := "-"
+		if !e.OldestPending.IsZero() {
+			oldest = status.Age(seconds(e.OldestPendingSeconds))
+		}
+		last := e.LastError + ago(", ", d.At, e.LastFailure)
+		if e.Disabled && e.DisabledReason != "" {
+			last = "disabled: " + e.DisabledReason
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", name, e.Pending, e.Retrying, e.Delivered, e.Dead, oldest, orDash(last))
+	}
+	fmt.Fprintln(table)
+	fmt.Fprintln(table, "RULE\tMATCHED\tPARKED\tLAST MATCH\tLAST ERROR")
+	for _, r := range d.Rules {
+		name := r.Name
+		switch {
+		case !r.Configured:
+			name += " (not configured)"
+		case !r.Active:
+			name += " (inactive)"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, strconv.FormatInt(r.Matched, 10), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(r.LastError))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// ago writes how long before now a time was, after a prefix; "" for the zero time.
+func ago(prefix string, now, then time.Time) string {
+	if then.IsZero() {
+		return ""
+	}
+	return prefix + status.Age(max(now.Sub(then), 0)) + " ago"
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"walhook/cdc"
+	"walhook/delivery"
+	"walhook/state"
+)
+
+// withHint adds the remedy that an error knows.
+func withHint(e *zerolog.Event, err error) *zerolog.Event {
+	e = e.Err(err)
+	if hint := hintOf(err); hint != "" {
+		e = e.Str("hint", hint)
+	}
+	return e
+}
+
+// sourceTrace logs what the stream does: attached, lost, and what a person should know.
+func (p *pipeline) sourceTrace() cdc.Trace {
+	log := p.log
+	return cdc.Trace{
+		Connected: func(s cdc.Session) {
+			p.once.Do(func() { close(p.verified) })
+			log.Info().Str("database", s.Database).Str("server", s.Server).Stringer("start", s.Start).Stringer("end", s.End).Int("reconnects", s.Reconnects).Msg("streaming")
+		},
+		Disconnected: func(err error, retry time.Duration) {
+			withHint(log.Warn(), err).Dur("retry_in", retry).Msg("stream lost")
+		},
+		Batch: func(b cdc.Batch) {
+			p.noteHandler(nil)
+			log.Debug().Int("transactions", b.Transactions).Int("changes", b.Changes).Int64("bytes", b.Bytes).Stringer("last", b.Last).Stringer("durable", b.Durable).Dur("took", b.Duration).Msg("batch")
+		},
+		Retry: func(err error, n int, retry time.Duration) {
+			p.noteHandler(err)
+			withHint(log.Warn(), err).Int("failures", n).Dur("retry_in", retry).Msg("batch not committed")
+		},
+		Truncated: func(table *cdc.Relation, tx *cdc.Tx) {
+			log.Error().Stringer("table", table).Uint32("xid", tx.XID).Stringer("lsn", tx.CommitLSN).Time("at", tx.CommitTime).Msg("a watched table was truncated: its rows are gone without an event each")
+		},
+		Spilled: func(tx *cdc.Tx) {
+			log.Info().Uint32("xid", tx.XID).Stringer("lsn", tx.CommitLSN).Msg("a large transaction went to a temporary file")
+		},
+		Advanced:  func(lsn cdc.LSN) { log.Debug().Stringer("lsn", lsn).Msg("idle position written") },
+		Confirmed: func(lsn cdc.LSN) { log.Debug().Stringer("lsn", lsn).Msg("confirmed") },
+	}
+}
+
+// ingestTrace logs parked events, one line each: somebody has to mend a rule.
+func (p *pipeline) ingestTrace() delivery.IngestTrace {
+	log := p.log
+	return delivery.IngestTrace{
+		Enqueued: func(deliveries, parked, lanes int, took time.Duration) {
+			log.Debug().Int("deliveries", deliveries).Int("parked", parked).Int("lanes", lanes).Dur("took", took).Msg("enqueued")
+		},
+		Parked: func(e *delivery.Parked) {
+			log.Error().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Stringer("lsn", e.CommitLSN).
+				Str("error", e.Error).Str("hint", "mend the rule, restart, and: walhook deliveries retry "+e.ID).Msg("event parked")
+		},
+		RelatedFailed: func(err error) { withHint(log.Error(), err).Msg("related rows could not be read") },
+	}
+}
+
+// engineTrace logs one wide line for every attempt.
+func (p *pipeline) engineTrace() delivery.Trace {
+	log := p.log
+	return delivery.Trace{
+		AttemptDone: func(d *delivery.Delivery, a *delivery.Attempt, o delivery.Outcome) {
+			p.server.Attempt(d.Endpoint, string(o.Result), a.Total)
+			var e *zerolog.Event
+			switch o.Result {
+			case delivery.Delivered:
+				e = log.Info()
+			case delivery.Retry:
+				e = log.Warn().Time("next", o.Next)
+			case delivery.Dead:
+				e = log.Error().Bool("hold", o.Hold)
+			default:
+				e = log.Debug()
+			}
+			if o.Reason != "" {
+				e = e.Str("reason", o.Reason)
+			}
+			if a.Class != "" {
+				e = e.Str("class", a.Class)
+			}
+			e.Str("id", d.ID).Str("endpoint", d.Endpoint).Str("rule", d.Rule).Str("event", d.Event).Str("model", d.Model).Str("record", d.Record).
+				Stringer("lsn", d.CommitLSN).Int("attempt", a.Number).Str("result", string(o.Result)).Int("status", a.Status).
+				Int("bytes", len(d.Body)).Dur("took", a.Total).Dur("age", a.At.Sub(d.CommitAt)).Msg("attempt")
+		},
+		ClaimFailed: func(endpoint string, err error, retry time.Duration) {
+			withHint(log.Warn(), err).Str("endpoint", endpoint).Dur("retry_in", retry).Msg("queue not read")
+		},
+		FinishFailed: func(err error, waiting int, retry time.Duration) {
+			withHint(log.Warn(), err).Int("waiting", waiting).Dur("retry_in", retry).Msg("outcomes not committed")
+		},
+		Disabled: func(endpoint, reason string) {
+			log.Error().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints enable "+endpoint).Msg("endpoint disabled")
+		},
+		Enabled:       func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint enabled") },
+		LeaseLost:     func(until time.Time) { log.Error().Time("until", until).Msg("lease ran out: nothing is sent") },
+		LeaseRegained: func(until time.Time) { log.Info().Time("until", until).Msg("lease regained") },
+	}
+}
+
+// stateTrace logs what the upkeep of the state does.
+func (p *pipeline) stateTrace() state.Trace {
+	log := p.log
+	return state.Trace{
+		RenewFailed: func(err error) { withHint(log.Warn(), err).Msg("lease not renewed") },
+		Expired: func(ids []int64, n int64) {
+			log.Warn().Ints64("processes", ids).Int64("lanes", n).Msg("took over from dead processes")
+		},
+		Partitions: func(made int) { log.Debug().Int("made", made).Msg("partitions added") },
+		Dropped: func(partition string) {
+			log.Info().Str("partition", partition).Msg("retention dropped a day of the log")
+		},
+		UpkeepFailed:  func(task string, err error) { withHint(log.Warn(), err).Str("task", task).Msg("upkeep failed") },
+		CommitInDoubt: func(err error) { withHint(log.Warn(), err).Msg("the outcome of a commit is unknown: looking it up") },
+	}
+}
+
+// isClosed says that something was closed before, which is as good.
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -1,0 +1,123 @@
+package delivery
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// claimShare is the part of an endpoint's memory that must be free before the store is asked for more.
+	claimShare = 4
+	// maxClaim bounds the lanes of one claim.
+	maxClaim = 128
+	// claimPerLane is how many deliveries of a lane are claimed; most lanes have one.
+	claimPerLane = 4
+	// finishPerLane is how many next deliveries of a finished lane are asked for at most.
+	finishPerLane = 16
+	// maxRetryPause bounds the pause after failures of the store.
+	maxRetryPause = 10 * time.Second
+)
+
+// claim brings into memory what only the store holds: at start, after back-off, what did not fit, what other processes
+// left. It asks at once while the store had more than it gave and there is room, when a lane that
+// backed off is due, and else now and then.
+func (o *outlet) claim(ctx context.Context) {
+	e := o.engine
+	pause := storePause{}
+	for ctx.Err() == nil {
+		limit, perLane := o.wanted()
+		if limit > 0 {
+			began := e.opts.Clock()
+			refused := o.refusals()
+			lanes, err := e.store.Claim(ctx, o.name, limit, perLane)
+			if err != nil {
+				if ctx.Err() != nil {
+					return
+				}
+				wait := pause.next()
+				e.opts.Trace.claimFailed(o.name, err, wait)
+				if !sleep(ctx, wait) {
+					return
+				}
+				continue
+			}
+			pause = storePause{}
+			if len(lanes) > 0 {
+				e.opts.Trace.claimed(o.name, len(lanes), e.opts.Clock().Sub(began))
+			}
+			o.claimed(lanes, len(lanes) >= limit, refused)
+			if len(lanes) >= limit {
+				continue
+			}
+		}
+		if !o.await(ctx) {
+			return
+		}
+	}
+}
+
+// wanted says how many lanes to claim now; 0 for none.
+func (o *outlet) wanted() (limit, perLane int) {
+	if !o.engine.maySend() || o.engine.finisher.failing() {
+		// While a commit of outcomes is in doubt, lanes that it may have released must not come
+		// back: applying it again would release them under our hands.
+		return 0, 0
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	room := o.room()
+	if o.closed || o.state == disabling || room < o.maxDels/claimShare {
+		return 0, 0
+	}
+	return min(maxClaim, room/claimPerLane), claimPerLane
+}
+
+func (o *outlet) refusals() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.refused
+}
+
+// claimed takes the lanes of a claim. more says that the claim's limit was reached; refused is
+// how often Enqueue had left lanes to the store when the claim began.
+func (o *outlet) claimed(lanes []Lane, more bool, refused uint64) {
+	o.mu.Lock()
+	o.backlog = more || o.refused != refused
+	if len(lanes) > 0 && o.state == disabled {
+		o.state = enabled // somebody has enabled it in the store
+		o.engine.opts.Trace.enabled(o.name)
+	}
+	o.mu.Unlock()
+	for _, l := range lanes {
+		o.add(l, 0)
+	}
+}
+
+// await sleeps until there may be something to claim.
+func (o *outlet) await(ctx context.Context) bool {
+	e := o.engine
+	poll := max(e.opts.Poll, e.opts.Poll/50*time.Duration(len(e.outlets)))
+	// A tenth of jitter, so that the endpoints don't ask all at the same moment.
+	wait := poll - poll/20 + rand.N(poll/10+1)
+	if due, ok := o.dueIn(e.opts.Clock()); ok {
+		wait = min(wait, due)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-o.wake:
+	case <-t.C:
+	}
+	return true
+}
+
+// storePause is a back-off between attempts to reach the store. The zero value begins anew.
+type storePause struct{ last time.Duration }
+
+func (p *storePause) next() time.Duration {
+	p.last = min(max(2*p.last, 100*time.Millisecond), maxRetryPause)
+	return p.last - rand.N(p.last/4)
+}

@@ -1,0 +1,86 @@
+package delivery
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// decide says what becomes of a delivery after an attempt at now. It is pure: the attempt, the
+// endpoint's policy and the delivery's id and count are all it goes by.
+//
+//	2xx with a complete answer                  delivered
+//	no answer, or one that broke off            retry
+//	408, 425, 429, 5xx                          retry, not before Retry-After
+//	410                                         dead, and the endpoint is disabled
+//	3xx                                         dead: redirects are not followed
+//	other 4xx                                   dead
+//	a body that is larger than max_body         dead
+//	cut short by walhook itself                 released: not counted
+//
+// A retry that the policy no longer allows makes the delivery dead. LaneDone is the engine's to set.
+func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
+	o := Outcome{Delivery: d, Attempt: a}
+	retry := false
+	switch {
+	case a.Class == ClassReleased:
+		return Outcome{Delivery: d, Result: Released}
+	case a.Class == ClassTooLarge, a.Class == ClassConfig:
+		o.Reason = a.Error
+	case a.Status == 0:
+		o.Reason, retry = a.Error, true
+	case a.Status/100 == 2 && a.Error != "":
+		// The receiver may have failed after it wrote the status line: the
+		// same event again, under the same id, is the lesser evil.
+		o.Reason, retry = fmt.Sprintf("%s, but %s", statusText(a.Status), a.Error), true
+	case a.Status/100 == 2:
+		o.Result = Delivered
+		return o
+	case a.Status/100 == 3:
+		o.Reason = statusText(a.Status)
+		if to := a.ResponseHeaders["Location"]; len(to) > 0 {
+			o.Reason += ": redirects are not followed; if it has moved, set the endpoint's url to " + to[0]
+		}
+	case a.Status == http.StatusGone:
+		o.Reason = statusText(a.Status)
+		o.Disable = "the receiver answered 410 Gone: it wants no more deliveries"
+	default:
+		o.Reason = statusText(a.Status)
+		retry = mayRecover(a.Status)
+	}
+	if retry {
+		failed := d.Attempts + 1
+		next, again := c.Retry.Next(failed, now, d.ID)
+		if again {
+			o.Result, o.Next = Retry, next
+			if asked := a.ResponseHeaders["Retry-After"]; len(asked) > 0 {
+				if at := now.Add(retryAfter(asked[0], now)); at.After(next) {
+					o.Next = at
+				}
+			}
+			return o
+		}
+		o.Reason += fmt.Sprintf(" (attempt %d of %d)", failed, c.Retry.Limit())
+	}
+	o.Result = Dead
+	o.Hold = c.OnDead == OnDeadHold
+	return o
+}
+
+// mayRecover says whether a later attempt may fare better than one that got this status.
+func mayRecover(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status/100 != 4 // 5xx, and numbers that HTTP does not define
+}
+
+// statusText is "503 Service Unavailable".
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return strconv.Itoa(status) + " " + text
+	}
+	return "status " + strconv.Itoa(status)
+}

@@ -1,0 +1,303 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxGroup bounds the outcomes of one commit.
+	maxGroup = 1000
+	// maxWaiting and maxWaitingBytes bound the outcomes that wait to be committed; requests under
+	// way when the bound is reached may exceed it.
+	maxWaiting      = 4096
+	maxWaitingBytes = 16 << 20
+)
+
+// finisher commits outcomes: whatever has arrived while the last commit was under way, in one
+// transaction, in the order of arrival. On a quiet system an outcome waits for nothing.
+//
+// While the store fails, outcomes are kept and tried again, for ever; when too many wait, senders
+// wait too. Only an error that no retry can mend ends it, and the engine.
+type finisher struct {
+	engine *Engine
+	wake   chan struct{} // capacity 1
+	failed chan struct{} // closed on an error that no retry can mend
+
+	mu      sync.Mutex
+	room    sync.Cond // senders wait here when too much waits
+	pending []Outcome
+	bytes   int // of pending and of the group being committed
+	group   int // outcomes being committed
+	closing bool
+	fatal   error
+
+	ctx    context.Context // of commits; ends when a stopping engine gives up
+	giveUp context.CancelFunc
+
+	full  atomic.Bool
+	doubt atomic.Bool // a commit failed and is being tried again
+}
+
+func newFinisher(e *Engine) *finisher {
+	f := &finisher{engine: e, wake: make(chan struct{}, 1), failed: make(chan struct{})}
+	f.room.L = &f.mu
+	f.ctx, f.giveUp = context.WithCancel(context.Background())
+	return f
+}
+
+// add takes an outcome. It never blocks.
+func (f *finisher) add(o Outcome) {
+	f.mu.Lock()
+	f.pending = append(f.pending, o)
+	f.bytes += weight(&o)
+	f.measure()
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *finisher) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// weight estimates the memory that an outcome's record of the attempt takes; the delivery itself counts too,
+// as its lane has let go of it.
+func weight(o *Outcome) int {
+	n := 256 + len(o.Delivery.Body)
+	if o.Attempt != nil {
+		n += 1024 + len(o.Attempt.ResponseBody)
+	}
+	return n
+}
+
+// measure updates full. The caller holds the mutex.
+func (f *finisher) measure() {
+	full := len(f.pending)+f.group >= maxWaiting || f.bytes >= maxWaitingBytes
+	if f.full.Swap(full) && !full {
+		f.room.Broadcast()
+	}
+}
+
+// awaitRoom blocks a sender while too many outcomes wait, until the engine stops.
+func (f *finisher) awaitRoom() {
+	if !f.full.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.full.Load() && !f.engine.stopping.Load() {
+		f.room.Wait()
+	}
+}
+
+// wakeSenders lets senders see that the engine stops.
+func (f *finisher) wakeSenders() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.room.Broadcast()
+}
+
+// failing says that the store could not commit the last group, or that it is unknown whether it did.
+func (f *finisher) failing() bool { return f.doubt.Load() }
+
+// waiting is how many outcomes are not committed.
+func (f *finisher) waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.pending) + f.group
+}
+
+// close lets run return once everything is committed, or after flush.
+func (f *finisher) close(flush time.Duration) {
+	f.mu.Lock()
+	f.closing = true
+	f.mu.Unlock()
+	time.AfterFunc(flush, f.giveUp)
+	f.signal()
+}
+
+// err is nil if everything was committed.
+func (f *finisher) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.pending) + f.group; n > 0 {
+		return uncommitted(n, f.fatal)
+	}
+	return f.fatal
+}
+
+// run commits until it is closed.
+func (f *finisher) run() {
+	pause := storePause{}
+	var group []Outcome
+	for {
+		if group == nil {
+			if group = f.take(); group == nil {
+				return
+			}
+		}
+		err := f.commit(group)
+		if err == nil {
+			pause, group = storePause{}, nil
+			continue
+		}
+		wait := pause.next()
+		f.engine.opts.Trace.finishFailed(err, f.waiting(), wait)
+		if f.ctx.Err() == nil && !isTemporary(err) {
+			if group, err = f.isolate(group); err == nil {
+				continue
+			}
+			f.fail(err)
+			return
+		}
+		if !f.rest(wait) {
+			f.fail(err)
+			return
+		}
+	}
+}
+
+// take waits for outcomes; nil when the finisher is closed and nothing waits.
+func (f *finisher) take() []Outcome {
+	for {
+		f.mu.Lock()
+		n := min(len(f.pending), maxGroup)
+		if n > 0 {
+			group := f.pending[:n:n]
+			if f.pending = f.pending[n:]; len(f.pending) == 0 {
+				f.pending = nil
+			}
+			f.group = n
+			f.mu.Unlock()
+			return group
+		}
+		closing := f.closing
+		f.mu.Unlock()
+		if closing {
+			return nil
+		}
+		<-f.wake
+	}
+}
+
+// commit makes a group durable and hands on the lanes that come back.
+func (f *finisher) commit(group []Outcome) error {
+	e := f.engine
+	began := e.opts.Clock()
+	lanes, err := e.store.Finish(f.ctx, group, e.perLane(group))
+	f.doubt.Store(err != nil)
+	if err != nil {
+		return err
+	}
+	e.opts.Trace.finished(len(group), e.opts.Clock().Sub(began))
+	f.mu.Lock()
+	f.group -= len(group)
+	for i := range group {
+		f.bytes -= weight(&group[i])
+	}
+	f.measure()
+	f.mu.Unlock()
+	for i := range group {
+		if o := e.outlets[group[i].Delivery.Endpoint]; o != nil {
+			o.finished(&group[i])
+		}
+	}
+	e.give(lanes)
+	return nil
+}
+
+// isolate commits a group one by one after an error that no retry can mend, to find the
+// outcome that the store refuses, and tries that one without the record of its request, which
+// holds what a stranger sent. It returns what is left of the group when a temporary
+// error interrupts it.
+func (f *finisher) isolate(group []Outcome) ([]Outcome, error) {
+	for len(group) > 0 {
+		err := f.commit(group[:1])
+		if err != nil && !isTemporary(err) && group[0].Attempt != nil {
+			bare := *group[0].Attempt
+			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
+			bare.ResponseCut = bare.Status != 0
+			f.lighten(&group[0], &bare)
+			err = f.commit(group[:1])
+		}
+		switch {
+		case err == nil:
+			group = group[1:]
+		case isTemporary(err):
+			return group, nil
+		default:
+			return group, fmt.Errorf("commit the outcome of %s: %w", group[0].Delivery.ID, err)
+		}
+	}
+	return nil, nil
+}
+
+// lighten replaces an outcome's attempt, keeping the account of bytes.
+func (f *finisher) lighten(o *Outcome, a *Attempt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bytes -= weight(o)
+	o.Attempt = a
+	f.bytes += weight(o)
+}
+
+// fail ends the finisher, and the engine if it is not stopping anyway.
+func (f *finisher) fail(err error) {
+	f.mu.Lock()
+	f.fatal = err
+	f.mu.Unlock()
+	close(f.failed)
+}
+
+// rest waits before the next try; false when there will be none. The stop of the engine cuts the wait
+// short once.
+func (f *finisher) rest(wait time.Duration) bool {
+	f.mu.Lock()
+	closing := f.closing
+	f.mu.Unlock()
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return true
+		case <-f.ctx.Done():
+			return false
+		case <-f.wake: // an outcome, which can wait, or the close
+			f.mu.Lock()
+			begun := f.closing && !closing
+			f.mu.Unlock()
+			if begun {
+				return true
+			}
+		}
+	}
+}
+
+// perLane is how many next deliveries of each finished lane there is room for, by the endpoint that has least.
+func (e *Engine) perLane(group []Outcome) int {
+	if e.stopping.Load() {
+		return 0
+	}
+	done := map[string]int{}
+	for i := range group {
+		if group[i].LaneDone && group[i].Result != Released {
+			done[group[i].Delivery.Endpoint]++
+		}
+	}
+	n := finishPerLane
+	for name, lanes := range done {
+		if o := e.outlets[name]; o != nil {
+			o.mu.Lock()
+			n = min(n, max(o.room()/lanes, 1))
+			o.mu.Unlock()
+		}
+	}
+	return n
+}

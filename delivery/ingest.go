@@ -1,0 +1,214 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walhook/cdc"
+)
+
+// Bounds of one SQL transaction of ingest. The effects of one change stay together and may exceed them.
+const (
+	maxBatch      = 1000    // deliveries and parked events
+	maxBatchBytes = 4 << 20 // of their bodies
+)
+
+// Ingest is the [cdc.Handler] that plans transactions and enqueues what follows from them, position and
+// deliveries in one SQL transaction (invariant 2).
+//
+// Transactions without effect move the position in memory alone, until the next one
+// with effect or Advance. A large transaction is enqueued in several SQL transactions; the position says how far
+// (invariant 9), and after a restart what is enqueued is skipped. Whatever fails, handing over
+// the same transactions again enqueues nothing twice.
+//
+// An Ingest is used by one goroutine at a time.
+type Ingest struct {
+	store   Store
+	planner *Planner
+	engine  *Engine // may be nil: everything is left to the store
+	trace   IngestTrace
+
+	stored Position  // as committed
+	tried  *Position // what a failed Enqueue wanted to store; it may have
+	done   cdc.LSN   // transactions that end here or before are processed: stored, or without effect
+
+	deliveries []*Delivery // of the batch being filled
+	parked     []*Parked
+	matched    map[string]int64
+	bytes      int
+}
+
+// IngestTrace observes an [Ingest]. Its functions may be nil.
+type IngestTrace struct {
+	// Enqueued is called after each commit with effects. lanes is how many lanes went to the engine's memory.
+	Enqueued func(deliveries, parked, lanes int, took time.Duration)
+	// Parked is called after the commit for each event whose rule failed.
+	Parked func(p *Parked)
+	// RelatedFailed is called when rows that rules refer to could not be fetched, in a way that a
+	// retry does not mend: events that need them are parked.
+	RelatedFailed func(err error)
+}
+
+// NewIngest returns a handler that goes on from a position, which the store must hold.
+func NewIngest(store Store, planner *Planner, engine *Engine, start Position, trace IngestTrace) *Ingest {
+	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN}
+}
+
+// Handle plans and enqueues transactions. Errors of the store are returned as they are: those with Temporary
+// are worth another call; [ErrSuperseded] is not.
+func (i *Ingest) Handle(ctx context.Context, txs []*cdc.Tx) (lsn cdc.LSN, err error) {
+	if err := i.resolve(ctx); err != nil {
+		return i.stored.LSN, err
+	}
+	defer func() {
+		if err != nil {
+			i.done = i.stored.LSN // what was planned and not stored is planned again
+		}
+	}()
+	i.clear()
+	for len(txs) > 0 && txs[0].EndLSN <= i.done {
+		txs = txs[1:]
+	}
+	if err := i.planner.Prepare(ctx, txs); err != nil {
+		return i.stored.LSN, err
+	}
+	for _, tx := range txs {
+		if err := i.transaction(ctx, tx); err != nil {
+			return i.stored.LSN, err
+		}
+	}
+	if !i.empty() {
+		if err := i.flush(ctx, i.after(i.done)); err != nil {
+			return i.stored.LSN, err
+		}
+	}
+	return i.stored.LSN, nil
+}
+
+// Advance stores that everything before lsn is processed. Nothing may be in flight.
+func (i *Ingest) Advance(ctx context.Context, lsn cdc.LSN) (cdc.LSN, error) {
+	if err := i.resolve(ctx); err != nil {
+		return i.stored.LSN, err
+	}
+	if lsn <= i.stored.LSN {
+		return i.stored.LSN, nil
+	}
+	i.clear()
+	if err := i.flush(ctx, i.after(lsn)); err != nil {
+		return i.stored.LSN, err
+	}
+	i.done = max(i.done, lsn)
+	return i.stored.LSN, nil
+}
+
+// transaction plans one transaction into the batch, and stores what does not fit.
+func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
+	var from uint64
+	if i.stored.Open == tx.CommitLSN {
+		from = uint64(i.stored.Count) // the rest of it; what comes before was enqueued in an earlier life
+	}
+	last := uint64(0)
+	for step, err := range i.planner.Plan(ctx, tx, from) {
+		if err != nil {
+			return err
+		}
+		// A net change and a single write may share an ordinal: the border lies between two.
+		if i.full() && step.Ordinal > last {
+			if err := i.flush(ctx, Position{LSN: i.done, Open: tx.CommitLSN, Count: int64(step.Ordinal)}); err != nil {
+				return err
+			}
+		}
+		last = step.Ordinal
+		i.collect(step)
+	}
+	i.done = tx.EndLSN
+	if i.full() {
+		return i.flush(ctx, i.after(i.done))
+	}
+	return nil
+}
+
+// after is the position at which everything up to lsn is stored. A transaction that is
+// enqueued in part stays open as long as it lies behind lsn.
+func (i *Ingest) after(lsn cdc.LSN) Position {
+	p := Position{LSN: lsn}
+	if i.stored.Open >= lsn {
+		p.Open, p.Count = i.stored.Open, i.stored.Count
+	}
+	return p
+}
+
+func (i *Ingest) collect(s *Step) {
+	i.deliveries = append(i.deliveries, s.Deliveries...)
+	i.parked = append(i.parked, s.Parked...)
+	for _, d := range s.Deliveries {
+		i.bytes += len(d.Body)
+	}
+	for _, p := range s.Parked {
+		i.bytes += len(p.Change)
+	}
+	for _, rule := range s.Matched {
+		if i.matched == nil {
+			i.matched = map[string]int64{}
+		}
+		i.matched[rule]++
+	}
+}
+
+func (i *Ingest) full() bool {
+	return len(i.deliveries)+len(i.parked) >= maxBatch || i.bytes >= maxBatchBytes
+}
+
+func (i *Ingest) empty() bool { return len(i.deliveries)+len(i.parked) == 0 && len(i.matched) == 0 }
+
+func (i *Ingest) clear() {
+	i.deliveries, i.parked, i.matched, i.bytes = nil, nil, nil, 0
+}
+
+// flush commits the batch with a position, and hands fresh lanes to the engine.
+func (i *Ingest) flush(ctx context.Context, to Position) error {
+	batch := &Batch{From: i.stored, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched}
+	i.clear()
+	began := time.Now()
+	for _, p := range batch.Parked {
+		p.ParkedAt = began
+	}
+	room := newIntake(i.engine)
+	lanes, err := i.store.Enqueue(ctx, batch, room.take)
+	if err != nil {
+		room.settle(nil)
+		if !errors.Is(err, ErrSuperseded) {
+			i.tried = &to
+		}
+		return fmt.Errorf("enqueue %d deliveries: %w", len(batch.Deliveries), err)
+	}
+	i.stored = to
+	room.settle(lanes)
+	if i.trace.Enqueued != nil && len(batch.Deliveries)+len(batch.Parked) > 0 {
+		i.trace.Enqueued(len(batch.Deliveries), len(batch.Parked), len(lanes), time.Since(began))
+	}
+	if i.trace.Parked != nil {
+		for _, p := range batch.Parked {
+			i.trace.Parked(p)
+		}
+	}
+	return nil
+}
+
+// resolve learns whether a batch was committed whose Enqueue failed: an answer can be lost after the commit.
+func (i *Ingest) resolve(ctx context.Context) error {
+	if i.tried == nil {
+		return nil
+	}
+	at, err := i.store.StoredPosition(ctx)
+	if err != nil {
+		return fmt.Errorf("read the position: %w", err)
+	}
+	if at != i.stored && at != *i.tried {
+		return fmt.Errorf("read the position: %w", ErrSuperseded)
+	}
+	i.stored, i.tried, i.done = at, nil, at.LSN
+	return nil
+}

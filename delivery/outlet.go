@@ -1,0 +1,283 @@
+package delivery
+
+import (
+	"sync"
+	"time"
+)
+
+// outlet is the engine's side of one endpoint: the lanes of it that are in memory, and the goroutines that
+// send them. Lanes take turns: after a delivery the lane goes to the end of the line.
+//
+// At most one goroutine has a lane in hand, so that at most one of its deliveries is in flight (invariant 4). The
+// mutex is held for bookkeeping only, never during I/O.
+type outlet struct {
+	engine  *Engine
+	name    string
+	cfg     EndpointConfig
+	maxDels int           // deliveries in memory
+	maxMem  int64         // bytes in memory
+	wake    chan struct{} // wakes the claim loop; capacity 1
+
+	mu         sync.Mutex
+	work       sync.Cond       // a lane is ready, or the outlet is closed
+	ready      fifo[*heldLane] // lanes whose next delivery waits for a worker
+	held       map[string]bool // keys of all lanes in memory
+	deliveries int             // in memory
+	bytes      int64           // of their bodies
+	reserved   int             // promised to an Enqueue that is under way
+	workers    int             // goroutines started
+	idle       int             // of them, waiting for work
+	sending    int             // requests under way
+	backlog    bool            // the store may hold lanes that are due and not in memory
+	refused    uint64          // how often an Enqueue's lane was left to the store
+	state      endpointState   // whether a receiver's answer disabled the endpoint
+	closed     bool
+	dues       dueTimes // when lanes that backed off are due
+}
+
+// endpointState is what the engine knows of an endpoint's being disabled. The store knows better, as people
+// enable endpoints there: a disabled outlet goes on claiming, and is enabled when it gets something.
+type endpointState uint8
+
+const (
+	enabled   endpointState = iota
+	disabling               // the outcome that disables it is not committed: claims would bring lanes that nobody wants
+	disabled
+)
+
+// heldLane is a lane in memory.
+type heldLane struct {
+	key  string
+	rest []*Delivery // in order; the first is in flight or next
+}
+
+// maxDues bounds the due times that are remembered; what is not is found by polling.
+const maxDues = 4096
+
+func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
+	o := &outlet{
+		engine: e, name: name, cfg: cfg, maxDels: e.opts.Queue, maxMem: memory,
+		wake: make(chan struct{}, 1), held: make(map[string]bool),
+		backlog: true, // nothing is known of the store yet
+	}
+	o.work.L = &o.mu
+	return o
+}
+
+// start lets lanes be sent that were given before the engine ran.
+func (o *outlet) start() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for range o.ready.len() {
+		o.staff()
+	}
+}
+
+// add takes a lane into memory, of which reserved deliveries had been promised room. A lane that cannot
+// be sent goes back to the store.
+func (o *outlet) add(l Lane, reserved int) {
+	o.mu.Lock()
+	o.reserved -= reserved
+	switch {
+	case o.held[l.Key]:
+		// The store handed it out twice, after a commit whose answer was lost. What is
+		// in memory is the same or more; two would send side by side (invariant 4).
+		o.mu.Unlock()
+		return
+	case o.closed || o.state != enabled || !o.cfg.IsActive():
+		o.mu.Unlock()
+		o.engine.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
+		return
+	}
+	defer o.mu.Unlock()
+	o.held[l.Key] = true
+	o.deliveries += len(l.Deliveries)
+	for _, d := range l.Deliveries {
+		o.bytes += int64(len(d.Body))
+	}
+	o.ready.push(&heldLane{key: l.Key, rest: l.Deliveries})
+	o.staff()
+}
+
+// staff makes sure that somebody sends one more lane. The caller holds the mutex.
+func (o *outlet) staff() {
+	switch {
+	case o.idle > 0:
+		o.idle-- // now, not when it wakes: the next lane must not count on the same worker
+		o.work.Signal()
+	case o.workers < o.cfg.Concurrency && o.engine.running.Load() && !o.closed:
+		o.workers++
+		o.engine.workers.Go(o.send)
+	}
+}
+
+// send is a worker: it takes a lane, sends its next delivery, and puts it back.
+func (o *outlet) send() {
+	for {
+		o.engine.finisher.awaitRoom()
+		l := o.next()
+		if l == nil {
+			return
+		}
+		o.attempt(l)
+	}
+}
+
+// next waits for a lane; nil when the outlet is closed.
+func (o *outlet) next() *heldLane {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for {
+		if o.closed {
+			return nil
+		}
+		if l, ok := o.ready.pop(); ok {
+			o.sending++
+			return l
+		}
+		o.idle++
+		o.work.Wait()
+	}
+}
+
+// attempt sends a lane's next delivery and decides what becomes of it.
+func (o *outlet) attempt(l *heldLane) {
+	e, d := o.engine, l.rest[0]
+	outcome := Outcome{Delivery: d, Result: Released}
+	if ctx := e.sending(); ctx.Err() == nil && e.leaseValid() {
+		a := e.sender.Send(ctx, d)
+		outcome = decide(&o.cfg, d, a, e.opts.Clock())
+		e.opts.Trace.attemptDone(d, a, outcome)
+	}
+
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sending--
+	goesOn := outcome.Result == Delivered || outcome.Result == Dead && !outcome.Hold
+	if goesOn && len(l.rest) > 1 && !o.closed && outcome.Disable == "" && o.state == enabled {
+		// The lane's next delivery does not wait for the commit. Outcomes are added and committed in
+		// order: this one before the lane can be sent again.
+		e.finisher.add(outcome)
+		o.forget(l.rest[:1])
+		l.rest = l.rest[1:]
+		o.ready.push(l) // this worker takes a lane next, so that no other need be called
+		o.roomMade()
+		return
+	}
+	// The rest of the lane leaves memory: the store knows when it goes on.
+	outcome.LaneDone = true
+	if outcome.Disable != "" && o.state == enabled {
+		o.state = disabling
+		e.opts.Trace.disabled(o.name, outcome.Disable)
+		o.release()
+	}
+	o.forget(l.rest)
+	delete(o.held, l.key)
+	e.finisher.add(outcome)
+	o.roomMade()
+}
+
+// forget takes deliveries out of the accounts. The caller holds the mutex.
+func (o *outlet) forget(deliveries []*Delivery) {
+	o.deliveries -= len(deliveries)
+	for _, d := range deliveries {
+		o.bytes -= int64(len(d.Body))
+	}
+}
+
+// release gives all lanes back that no worker has in hand. The caller holds the mutex.
+func (o *outlet) release() {
+	for {
+		l, ok := o.ready.pop()
+		if !ok {
+			return
+		}
+		o.forget(l.rest)
+		delete(o.held, l.key)
+		o.engine.finisher.add(Outcome{Delivery: l.rest[0], Result: Released, LaneDone: true})
+		o.backlog = true
+	}
+}
+
+// drop gives all lanes back that no worker has in hand, as they may not be ours any more.
+func (o *outlet) drop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.release()
+}
+
+// close sends the workers home and gives all lanes back; requests under way go on.
+func (o *outlet) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.release()
+	o.work.Broadcast()
+}
+
+// finished learns that an outcome was committed.
+func (o *outlet) finished(outcome *Outcome) {
+	if outcome.Result != Retry && outcome.Disable == "" {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if outcome.Disable != "" && o.state == disabling {
+		o.state = disabled
+	}
+	if outcome.Result == Retry && o.dues.Len() < maxDues {
+		o.dues.add(outcome.Next)
+		o.signal()
+	}
+}
+
+func (o *outlet) stats() EndpointStats {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return EndpointStats{Name: o.name, Lanes: len(o.held), Deliveries: o.deliveries, Bytes: o.bytes, Sending: o.sending,
+		Backlog: o.backlog, Disabled: o.state != enabled}
+}
+
+// room is how many more deliveries fit into memory. The caller holds the mutex.
+func (o *outlet) room() int {
+	if o.bytes >= o.maxMem {
+		return 0
+	}
+	return max(o.maxDels-o.deliveries-o.reserved, 0)
+}
+
+// roomMade wakes the claim loop when there is something to claim and room for it. The
+// caller holds the mutex.
+func (o *outlet) roomMade() {
+	if o.backlog && o.room() >= o.maxDels/claimShare {
+		o.signal()
+	}
+}
+
+// nudge makes the claim loop look at the store.
+func (o *outlet) nudge() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.backlog = true
+	if o.state == enabled { // of a disabled one the store hands out nothing
+		o.signal()
+	}
+}
+
+func (o *outlet) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// dueIn is how long until the first lane that backed off is due; ok is false when none is known.
+func (o *outlet) dueIn(now time.Time) (wait time.Duration, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wait, ok = o.dues.next(now)
+	if ok && wait == 0 {
+		o.backlog = true // also if there is no room just now
+	}
+	return wait, ok
+}

@@ -1,0 +1,164 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+
+	"walhook/cdc"
+	"walhook/cdc/catalog"
+	"walhook/delivery/payload"
+	"walhook/rules"
+)
+
+// Planner works out which deliveries follow from a transaction: it matches changes, builds bodies
+// and names deliveries and lanes. Given the same rules and the same related rows it makes the same of a
+// transaction each time (invariants 3 and 6); it knows no store.
+//
+// A rule that fails on a change makes a [Parked] event instead of deliveries (C5). A Planner is
+// used by one goroutine at a time.
+type Planner struct {
+	id      Identity
+	matcher *rules.Matcher
+	related related
+	lanes   map[string]string // endpoint → ordering
+
+	matches []rules.Match // scratch
+	body    []byte        // scratch
+	step    Step          // what Plan yields
+}
+
+// NewPlanner returns a planner for a set of rules. related fetches the rows that rules
+// refer to; it may be nil when no rule does.
+func NewPlanner(id Identity, set *rules.Set, endpoints map[string]EndpointConfig, loader Loader) *Planner {
+	p := &Planner{id: id, matcher: set.NewMatcher(), lanes: make(map[string]string, len(endpoints))}
+	p.related = related{loader: loader, matcher: set.NewMatcher()}
+	for name, c := range endpoints {
+		p.lanes[name] = c.WithDefaults().Ordering
+	}
+	return p
+}
+
+// Step is what follows from one change. The slices are reused for the next step; what they point to
+// is not.
+type Step struct {
+	Ordinal    uint64 // the change's
+	Deliveries []*Delivery
+	Parked     []*Parked
+	Matched    []string // names of the rules that matched
+}
+
+func (s *Step) empty() bool {
+	return len(s.Deliveries) == 0 && len(s.Parked) == 0 && len(s.Matched) == 0
+}
+
+// Prepare fetches the related rows for transactions that are then planned one after the other.
+func (p *Planner) Prepare(ctx context.Context, txs []*cdc.Tx) error {
+	return p.related.prepare(ctx, txs)
+}
+
+// Plan yields what follows from each change of a transaction that Prepare was called for, in
+// order, beginning at an ordinal. Changes that nothing follows from are left out. An error ends it: the
+// transaction cannot be read, or related rows cannot be fetched.
+func (p *Planner) Plan(ctx context.Context, tx *cdc.Tx, from uint64) iter.Seq2[*Step, error] {
+	return func(yield func(*Step, error) bool) {
+		for c, err := range p.related.changes(ctx, tx, from) {
+			if err != nil {
+				yield(nil, fmt.Errorf("plan transaction %d at %s: %w", tx.XID, tx.CommitLSN, err))
+				return
+			}
+			if err := p.plan(tx, c); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !p.step.empty() && !yield(&p.step, nil) {
+				return
+			}
+		}
+	}
+}
+
+// plan fills in the step of one change.
+func (p *Planner) plan(tx *cdc.Tx, c *cdc.Change) error {
+	s := &p.step
+	s.Ordinal, s.Deliveries, s.Parked, s.Matched = c.Ordinal, s.Deliveries[:0], s.Parked[:0], s.Matched[:0]
+	info := p.related.info(tx)
+	p.matches = p.matcher.Match(p.matches[:0], info, c)
+	for i := range p.matches {
+		m := &p.matches[i]
+		failure := m.Err
+		if failure == nil {
+			s.Matched = append(s.Matched, m.Rule.Name)
+			failure = p.deliver(tx, info, c, m.Rule)
+		}
+		if failure == nil {
+			continue
+		}
+		var eval *rules.EvalError
+		if !errors.As(failure, &eval) {
+			return fmt.Errorf("rule %q on %s %s: %w", m.Rule.Name, c.Rel, c.Key, failure)
+		}
+		if err := p.park(tx, c, m.Rule, failure); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver plans a delivery for each endpoint of a rule that matched. The endpoints share the body.
+func (p *Planner) deliver(tx *cdc.Tx, info rules.TxInfo, c *cdc.Change, r *rules.Rule) error {
+	event := r.EventName(c.Op)
+	var err error
+	p.body, err = payload.Build(p.body[:0], p.matcher, r, event, info, c)
+	if err != nil {
+		return err
+	}
+	body := bytes.Clone(p.body)
+	for _, endpoint := range r.Endpoints {
+		d := &Delivery{
+			ID: deliveryID(p.id, tx, c, r.Name, endpoint), Endpoint: endpoint,
+			Rule: r.Name, Event: event, Model: r.Model, Record: c.Key, Op: c.Op.String(),
+			CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime,
+			Body: body, ContentType: payload.ContentType,
+		}
+		d.Lane = laneKey(p.lanes[endpoint], d)
+		p.step.Deliveries = append(p.step.Deliveries, d)
+	}
+	return nil
+}
+
+// park keeps an event whose rule failed.
+func (p *Planner) park(tx *cdc.Tx, c *cdc.Change, r *rules.Rule, failure error) error {
+	change, err := cdc.EncodeChange(c, func(column string) bool { return !catalog.Secret(c.Rel.Name, column) })
+	if err != nil {
+		return fmt.Errorf("park an event of rule %q on %s %s: %w", r.Name, c.Rel, c.Key, err)
+	}
+	p.step.Parked = append(p.step.Parked, &Parked{
+		ID: parkedID(p.id, tx, c, r.Name), Rule: r.Name, Model: r.Model, Record: c.Key,
+		CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime, Error: failure.Error(), Change: change,
+	})
+	return nil
+}
+
+// maxLaneKey bounds lane keys, which are indexed.
+const maxLaneKey = 256
+
+// laneKey names the lane of a delivery by its endpoint's ordering.
+func laneKey(ordering string, d *Delivery) string {
+	switch ordering {
+	case OrderEndpoint:
+		return ""
+	case OrderNone:
+		return d.ID
+	}
+	key := d.Model + "/" + d.Record
+	if len(key) > maxLaneKey {
+		sum := sha256.Sum256([]byte(key))
+		key = d.Model + "/#" + hex.EncodeToString(sum[:16])
+	}
+	return key
+}

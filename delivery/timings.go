@@ -1,0 +1,107 @@
+package delivery
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// timings watches one attempt's connection. net/http calls it from several goroutines, and dialling
+// may go on after the attempt has ended.
+type timings struct {
+	began time.Time
+
+	mu                       sync.Mutex
+	dnsAt, connectAt, tlsAt  time.Time // when the step last began
+	dns, connect, handshake  time.Duration
+	connected, reused        bool
+	wrote, first             time.Time // the whole request; the answer's first byte
+	resolving, dialling, tls bool
+}
+
+// trace returns a context whose requests t watches.
+func (t *timings) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) {
+			t.locked(func(now time.Time) { t.dnsAt, t.resolving = now, true })
+		},
+		DNSDone: func(httptrace.DNSDoneInfo) {
+			t.locked(func(now time.Time) { t.dns, t.resolving = now.Sub(t.dnsAt), false })
+		},
+		ConnectStart: func(string, string) {
+			t.locked(func(now time.Time) { t.connectAt, t.dialling = now, true })
+		},
+		ConnectDone: func(_, _ string, err error) {
+			t.locked(func(now time.Time) { t.connect, t.dialling = now.Sub(t.connectAt), err != nil })
+		},
+		TLSHandshakeStart: func() {
+			t.locked(func(now time.Time) { t.tlsAt, t.tls = now, true })
+		},
+		TLSHandshakeDone: func(tls.ConnectionState, error) {
+			t.locked(func(now time.Time) { t.handshake, t.tls = now.Sub(t.tlsAt), false })
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			t.locked(func(time.Time) { t.connected, t.reused, t.first = true, info.Reused, time.Time{} })
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) {
+			t.locked(func(now time.Time) { t.wrote = now })
+		},
+		GotFirstResponseByte: func() {
+			t.locked(func(now time.Time) { t.first = now })
+		},
+	})
+}
+
+func (t *timings) locked(f func(now time.Time)) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f(now)
+}
+
+// stale says that the request failed on a connection that had been used before, without a byte of an answer.
+func (t *timings) stale() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.connected && t.reused && t.first.IsZero()
+}
+
+// again forgets the connection that turned out to be stale.
+func (t *timings) again() {
+	t.locked(func(time.Time) { t.connected, t.reused, t.wrote, t.first = false, false, time.Time{}, time.Time{} })
+}
+
+// record writes the durations of the steps.
+func (t *timings) record(a *Attempt) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.reused { // else another request's connection was waited for, and not used
+		a.DNS, a.Connect, a.TLS = t.dns, t.connect, t.handshake
+	}
+	if !t.first.IsZero() {
+		a.FirstByte = t.first.Sub(t.began)
+	}
+}
+
+// stage names what the attempt was at, for messages.
+func (t *timings) stage(answered bool) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case answered:
+		return "reading the answer"
+	case t.connected && !t.wrote.IsZero():
+		return "waiting for the answer"
+	case t.connected:
+		return "sending the request"
+	case t.tls:
+		return "shaking hands over TLS"
+	case t.dialling:
+		return "connecting"
+	case t.resolving:
+		return "looking up the host"
+	}
+	return "waiting for a connection"
+}

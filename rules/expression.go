@@ -1,0 +1,217 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/compiler"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/vm"
+
+	"walhook/cdc/catalog"
+)
+
+// Limits of one expression.
+const (
+	maxExprBytes = 8 << 10
+	maxExprNodes = 2000 // as parsed, with what a comparison chain like 1 < x < 3 shares counted every time it is used
+	maxList      = 100_000
+	maxText      = 1 << 20
+	vmMemory     = 1_000_000 // expr's unit: elements of lists and maps made by one evaluation
+)
+
+// program is a compiled expression and what it reads. It is immutable.
+type program struct {
+	text  string
+	path  string // "when" or "payload.total"
+	code  *vm.Program
+	reads reads
+}
+
+// reads is what an expression looks at. Columns are in order of appearance, each once.
+type reads struct {
+	before, after, record []string
+	related               []relatedRead
+	tx                    bool // now(), tx.…
+}
+
+// relatedRead is ref("many2one").column.
+type relatedRead struct {
+	many2one, column string
+	to               *catalog.Table
+}
+
+// expression is a program in the making. It is compiled twice from one syntax
+// tree: a copy in which every column has its type is checked by expr (typed.go); another, in which
+// operators and functions are replaced by ours, which know NULL and exact numbers, is
+// what runs (lower.go).
+type expression struct {
+	shape   shape
+	cat     *catalog.Catalog
+	watched *watched
+
+	text    string
+	payload bool // a payload entry: fields can be named without after, and the result can be anything
+	report  func(offset int, message, remedy string)
+
+	failed  bool
+	offsets map[int]bool // where problems have been reported, one each
+	visits  int
+	vars    []string
+	reads   reads
+}
+
+// compile returns nil when there are problems; all have been reported then.
+func (x *expression) compile(path string) *program {
+	x.offsets = make(map[int]bool)
+	if len(x.text) > maxExprBytes {
+		x.fail(0, fmt.Sprintf("the expression has %d bytes; the limit is %d", len(x.text), maxExprBytes), "")
+		return nil
+	}
+	tree := x.parse()
+	if tree == nil {
+		return nil
+	}
+	node := tree.Node
+	if x.payload {
+		node = x.fieldPath(node)
+	}
+	typed := x.check(node)
+	if x.visits > maxExprNodes {
+		x.fail(0, fmt.Sprintf("the expression has more than %d parts", maxExprNodes), "split it into several rules")
+		return nil
+	}
+	x.typecheck(typed)
+	if x.failed {
+		return nil
+	}
+	code, err := x.generate(x.lower(node))
+	if err != nil {
+		x.fail(0, err.Error(), "")
+		return nil
+	}
+	return &program{text: x.text, path: path, code: code, reads: x.reads}
+}
+
+// parse returns nil after reporting a syntax error.
+func (x *expression) parse() (tree *parser.Tree) {
+	config := conf.New(map[string]any{})
+	config.MaxNodes = maxExprNodes
+	for name := range config.Builtins {
+		if !builtinNames[name] {
+			config.Disabled[name] = true
+		}
+	}
+	err := guard(func() (err error) {
+		tree, err = parser.ParseWithConfig(x.text, config)
+		return err
+	})
+	if err == nil && tree.Node != nil {
+		return tree
+	}
+	var at *file.Error
+	if !errors.As(err, &at) {
+		x.fail(0, fmt.Sprintf("cannot read the expression: %v", err), "")
+		return nil
+	}
+	message, remedy := syntaxError(at.Message, x.text)
+	x.fail(x.byteOffset(at.From), message, remedy)
+	return nil
+}
+
+var tokenName = regexp.MustCompile(`unexpected token (?:EOF|\w+\("(.*)"\))`)
+
+// syntaxError puts expr's message into the words of someone who has not read its lexer.
+func syntaxError(message, text string) (string, string) {
+	m := tokenName.FindStringSubmatch(message)
+	switch {
+	case m == nil:
+		return message, ""
+	case m[0] == "unexpected token EOF":
+		return "the expression ends too early", ""
+	}
+	remedy := ""
+	switch token := m[1]; {
+	case token == "=":
+		remedy = "== compares"
+	case token == "&":
+		remedy = `"and" is written &&`
+	case token == ">" && strings.Contains(text, "<>"):
+		remedy = "different is written !="
+	case strings.EqualFold(token, "is"):
+		remedy = "write == nil or != nil"
+	case strings.EqualFold(token, "and"), strings.EqualFold(token, "or"), strings.EqualFold(token, "in"), strings.EqualFold(token, "not"):
+		remedy = fmt.Sprintf("write it in small letters: %s", strings.ToLower(token))
+	case strings.EqualFold(token, "like"):
+		remedy = "write contains, startsWith or matches"
+	}
+	return fmt.Sprintf("unexpected %q", m[1]), remedy
+}
+
+// generate compiles a lowered tree.
+func (x *expression) generate(node ast.Node) (code *vm.Program, err error) {
+	err = guard(func() error {
+		config := conf.New(map[string]any{})
+		config.Optimize = false // it folds floats and knows nothing of NULL
+		tree := &parser.Tree{Node: node, Source: file.NewSource(x.text)}
+		if _, err := checker.Check(tree, config); err != nil {
+			return err
+		}
+		code, err = compiler.Compile(tree, config)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile the expression: %w", err)
+	}
+	return code, nil
+}
+
+// guard calls into expr, whose parser and checker panic on some malformed trees.
+func guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return f()
+}
+
+// fail reports a problem, the first at its place.
+func (x *expression) fail(offset int, message, remedy string) {
+	if x.failed = true; !x.offsets[offset] {
+		x.offsets[offset] = true
+		x.report(offset, message, remedy)
+	}
+}
+
+func (x *expression) failAt(n ast.Node, message, remedy string) {
+	x.fail(x.byteOffset(n.Location().From), message, remedy)
+}
+
+// byteOffset turns expr's positions, which count characters, into bytes.
+func (x *expression) byteOffset(runes int) int { return byteOffset(x.text, runes) }
+
+func byteOffset(text string, runes int) int {
+	at := 0
+	for ; runes > 0 && at < len(text); runes-- {
+		_, n := utf8.DecodeRuneInString(text[at:])
+		at += n
+	}
+	return at
+}
+
+func (r *reads) note(list *[]string, column string) {
+	for _, c := range *list {
+		if c == column {
+			return
+		}
+	}
+	*list = append(*list, column)
+}

@@ -1,0 +1,133 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+
+	"walhook/cdc"
+)
+
+// frame is what programs see of the change at hand: it is the environment they
+// run in. A Matcher has one and moves it from change to change; columns are read from the
+// tuple when a program asks for them, once for all rules.
+type frame struct {
+	generation uint64 // distinguishes changes, so that cells need no clearing
+	tx         TxInfo
+	change     *cdc.Change
+	table      *watched // of change; nil when no rule watches its table
+
+	before, after side
+	record        *side // the row that a reader means: after, or of an unlink before
+	related       []cell
+
+	compared  bool  // differing is filled for this change
+	differing []int // columns of a net write that differ, besides those that count for nobody
+
+	steps      int  // elements that loops may still visit
+	collecting bool // find out which related rows are needed: ref() yields NULL and sets missing
+	missing    bool
+}
+
+// side is one version of the row.
+type side struct {
+	name  string // for errors: "before" or "after"
+	row   cdc.Row
+	where []int32 // slot → column of row's relation; -1 when the table has no such column now
+	cells []cell
+}
+
+// maxSteps bounds the work of one evaluation. Rows hold short lists; a program
+// that visits more elements than this is a mistake.
+const maxSteps = 100_000
+
+// The errors of reading a value that is not there.
+var (
+	// ErrNoOldRow says that WAL does not hold the old row: the table's replica
+	// identity is not FULL, or was not when the row was written.
+	ErrNoOldRow = fmt.Errorf("the old row is unknown: %w", cdc.ErrUnknown)
+	// ErrNoColumn says that the table has lost a column that an expression reads.
+	ErrNoColumn = errors.New("the table has no such column any more")
+	// ErrTooMuchWork says that an expression ran away.
+	ErrTooMuchWork = errors.New("the expression visits too many elements")
+)
+
+// MissingError is a value that an expression reads and that is not there; it wraps
+// [cdc.ErrUnknown], ErrNoOldRow or ErrNoColumn.
+type MissingError struct {
+	Name string // as an expression spells it: "before.state"
+	Rel  *cdc.Relation
+	Err  error
+}
+
+func (e *MissingError) Error() string { return e.Name + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// Hint says what an operator can do about it.
+func (e *MissingError) Hint() string {
+	switch {
+	case errors.Is(e.Err, ErrNoOldRow):
+		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL; as the table's owner, or run `walhook setup`; it takes effect for later writes", quoted(e.Rel.Schema, e.Rel.Name))
+	case errors.Is(e.Err, ErrNoColumn):
+		return "change the rule to the table as it is now"
+	}
+	return ""
+}
+
+// value reads slot i: nil, a bool or a column. It raises when WAL does not hold the value.
+func (f *frame) value(s *side, i int) any {
+	c := &s.cells[i]
+	if c.generation == f.generation {
+		return column{c}
+	}
+	v := s.read(i)
+	switch v.State {
+	case cdc.Null:
+		return nil
+	case cdc.Unknown:
+		panic(f.unreadable(s, i))
+	}
+	return c.hold(v, f.generation)
+}
+
+// read returns slot i; NULL where there is no row.
+func (s *side) read(i int) cdc.Value {
+	switch s.row.Image {
+	case cdc.ImageNone:
+		return cdc.Value{State: cdc.Null}
+	case cdc.ImageUnknown:
+		return cdc.Value{}
+	}
+	if s.where[i] < 0 {
+		return cdc.Value{}
+	}
+	return s.row.Value(int(s.where[i]))
+}
+
+// hold puts v, which is Present, into the cell, and returns what programs see of it.
+func (c *cell) hold(v cdc.Value, generation uint64) any {
+	if v.Type != nil && v.Type.Kind == cdc.KindBool {
+		return string(v.Text) == "t"
+	}
+	c.generation, c.value, c.parsed, c.whole = generation, v, 0, nil
+	return column{c}
+}
+
+func (f *frame) unreadable(s *side, i int) error {
+	e := &MissingError{Name: s.name + "." + f.table.columns[i], Rel: f.change.Rel, Err: cdc.ErrUnknown}
+	switch {
+	case s.row.Image == cdc.ImageUnknown, s.row.Image == cdc.ImageKey:
+		e.Err = ErrNoOldRow
+	case s.where[i] < 0:
+		e.Err = ErrNoColumn
+	}
+	return e
+}
+
+// step charges n elements to the evaluation.
+func (f *frame) step(n int) {
+	if f.steps -= n; f.steps < 0 {
+		panic(ErrTooMuchWork)
+	}
+}

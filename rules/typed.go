@@ -1,0 +1,215 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/types"
+
+	"walhook/cdc"
+)
+
+// Names in the typed environment that no expression can spell.
+const (
+	typeAny     = "any value"
+	typeTime    = "any date"
+	typeRelated = "related by "
+)
+
+// typecheck lets expr's checker look for operators and functions that do not fit their
+// operands: text compared with a number, and the like.
+func (x *expression) typecheck(node ast.Node) {
+	config := conf.New(x.environment())
+	if !x.payload {
+		config.Expect = reflect.Bool
+	}
+	config.ExpectAny = true
+	tree := &parser.Tree{Node: node, Source: file.NewSource(x.text)}
+	err := guard(func() error {
+		_, err := checker.Check(tree, config)
+		return err
+	})
+	if err == nil {
+		return
+	}
+	var misfit *file.Error
+	if !errors.As(err, &misfit) {
+		if x.failed {
+			return // it may follow from what has been reported
+		}
+		if what, found := strings.CutPrefix(err.Error(), "expected bool, but got "); found {
+			x.fail(0, fmt.Sprintf("a condition must be true or false, this is %s", inWords(what)), "compare it with something")
+			return
+		}
+		x.fail(0, err.Error(), "")
+		return
+	}
+	message := inWords(misfit.Message)
+	x.fail(x.byteOffset(misfit.From), message, x.misfitRemedy(node, misfit))
+}
+
+// environment gives every name its type.
+func (x *expression) environment() types.Map {
+	env := types.Map{
+		nameAfter: x.shape.types(),
+		nameOp:    types.String,
+		nameModel: types.String,
+		nameID:    types.String,
+		nameUser:  types.Map{"id": types.Int},
+		nameTx:    types.Map{"xid": types.Int, "lsn": types.String, "time": types.TypeOf(time.Time{})},
+		typeAny:   types.Any,
+		typeTime:  types.TypeOf(time.Time{}),
+	}
+	if integerKey(x.shape) {
+		env[nameID] = types.Int
+	}
+	for _, r := range x.reads.related {
+		if to, _, _ := x.shape.many2one(x.cat, r.many2one); to.table != nil {
+			env[typeRelated+r.many2one] = to.types()
+		}
+	}
+	return env
+}
+
+// integerKey says whether the record's id is a number.
+func integerKey(s shape) bool {
+	if len(s.table.PrimaryKey) != 1 {
+		return false
+	}
+	c := s.table.Column(s.table.PrimaryKey[0])
+	return c != nil && kindOf(c) == cdc.KindInt
+}
+
+// types are the types of a row's fields. Numbers of any kind are one type, which
+// programs calculate with exactly; expr calls it float64.
+func (s shape) types() types.Map {
+	row := make(types.Map, len(s.table.Columns))
+	for i := range s.table.Columns {
+		c := &s.table.Columns[i]
+		row[c.Name] = typeOf(c.Type)
+		if what, _ := s.perKey(c.Name); what != "" {
+			row[c.Name] = types.Map{types.Extra: types.Any}
+		}
+	}
+	return row
+}
+
+func typeOf(t *cdc.Type) types.Type {
+	if t == nil {
+		return types.Any
+	}
+	switch t.Kind {
+	case cdc.KindBool:
+		return types.Bool
+	case cdc.KindInt:
+		return types.Int
+	case cdc.KindFloat, cdc.KindNumeric:
+		return types.Float64
+	case cdc.KindDate, cdc.KindTimestamp, cdc.KindTimestampTZ:
+		return types.TypeOf(time.Time{})
+	case cdc.KindJSON:
+		return types.Any
+	case cdc.KindBytes:
+		return types.TypeOf([]byte(nil))
+	case cdc.KindArray:
+		return types.Array(typeOf(t.Elem))
+	}
+	return types.String
+}
+
+var goTypes = regexp.MustCompile(`\b(float64|float32|int64|int32|int|string|bool|time\.Time|time\.Duration|time\.Month|time\.Weekday|nil|unknown)\b|map\[string\]interface \{\}|map\[interface \{\}\]\S*( \{\})?|\[\]interface \{\}|\[\]uint8|interface \{\}`)
+
+// inWords replaces the names of Go's types in a message of expr.
+func inWords(message string) string {
+	return goTypes.ReplaceAllStringFunc(message, func(t string) string {
+		switch t {
+		case "float64", "float32":
+			return "number"
+		case "int64", "int32", "int":
+			return "whole number"
+		case "string":
+			return "text"
+		case "bool":
+			return "boolean"
+		case "time.Time":
+			return "date"
+		case "time.Duration":
+			return "duration"
+		case "time.Month", "time.Weekday":
+			return "number"
+		case "[]interface {}":
+			return "list"
+		case "[]uint8":
+			return "bytes"
+		case "interface {}", "unknown":
+			return "anything"
+		case "nil":
+			return "nil"
+		}
+		return "object"
+	})
+}
+
+// misfitRemedy guesses what to do about operands that do not fit.
+func (x *expression) misfitRemedy(root ast.Node, misfit *file.Error) string {
+	find := &operandsAt{from: misfit.From}
+	ast.Walk(&root, find)
+	for _, n := range find.operands {
+		if m, ok := n.(*ast.MemberNode); ok {
+			name, ok := m.Property.(*ast.StringNode)
+			if _, row := isRow(m.Node); !ok || !row {
+				continue
+			}
+			if what, example := x.shape.perKey(name.Value); what != "" {
+				return fmt.Sprintf("field %q is %s; write after.%s", name.Value, what, example)
+			}
+			if _, _, trouble := x.shape.many2one(x.cat, name.Value); x.shape.model != nil && trouble == "" && strings.Contains(misfit.Message, "string") {
+				if f := x.shape.model.Field(name.Value); f != nil && f.Type == "many2one" {
+					return fmt.Sprintf("field %q holds the id of a record; its name is ref(%q).name", name.Value, name.Value)
+				}
+			}
+		}
+	}
+	m := misfit.Message
+	has := func(types ...string) bool {
+		for _, t := range types {
+			if !strings.Contains(m, t) {
+				return false
+			}
+		}
+		return true
+	}
+	switch {
+	case has("time.Time", "string"):
+		return `write a date as date("2024-12-31")`
+	case has("time.Time", "int"), has("time.Duration", "int"), has("time.Duration", "float64"):
+		return `write a span of time as duration("7d") or duration("1h30m")`
+	case has("bool", "int"), has("bool", "float64"), has("bool", "string"):
+		return "a boolean is true or false"
+	case has("string", "float64"), has("string", "int"):
+		return "text stands in quotes, numbers do not; float(…) reads a text as a number"
+	}
+	return ""
+}
+
+// operandsAt collects the operands of the operators at a place.
+type operandsAt struct {
+	from     int
+	operands []ast.Node
+}
+
+// Visit implements ast.Visitor.
+func (o *operandsAt) Visit(n *ast.Node) {
+	if b, ok := (*n).(*ast.BinaryNode); ok && b.Location().From == o.from {
+		o.operands = append(o.operands, unchain(b.Left), unchain(b.Right))
+	}
+}

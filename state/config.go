@@ -1,0 +1,105 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// DefaultSchema is the schema's name unless configured otherwise.
+const DefaultSchema = "walhook"
+
+// maxIdentifier is what PostgreSQL keeps of a name, in bytes (NAMEDATALEN - 1).
+const maxIdentifier = 63
+
+// Config says where the state lives and how long it is kept.
+type Config struct {
+	// DSN is a connection string or URL of the database; it should lead straight to PostgreSQL (a
+	// pooler in transaction mode breaks advisory locks and session settings). Required.
+	DSN string
+
+	// Schema is the schema's name. Default "walhook".
+	Schema string
+
+	// Retention is how long deliveries that ended, and attempts, stay in the log. Whole UTC days are
+	// dropped, so a day more may be kept. Default 30 days; at least 24 h.
+	Retention time.Duration
+
+	// Lease is how long a process keeps its lanes without a sign of life. Default 30 s; at
+	// least 1 s. It is renewed three times as often.
+	Lease time.Duration
+
+	// PoolSize is the largest number of connections. Default 8; at least 2.
+	PoolSize int
+
+	// Version of walhook, shown in the process table. Default "unknown".
+	Version string
+
+	// Trace is told of what maintenance does. Default: nobody is.
+	Trace Trace
+}
+
+// Trace observes. Any function may be nil; all are called from the goroutines of [Process.Run] and must not block.
+type Trace struct {
+	RenewFailed   func(error)                // the lease could not be renewed; it is tried again
+	Expired       func(ids []int64, n int64) // processes whose lease ended, and how many lanes were freed
+	Partitions    func(made int)             // partitions were created
+	Dropped       func(partition string)     // retention dropped a partition
+	UpkeepFailed  func(task string, err error)
+	CommitInDoubt func(error) // the connection broke during COMMIT; the outcome is being looked up
+}
+
+// WithDefaults fills what is zero.
+func (c Config) WithDefaults() Config {
+	if c.Schema == "" {
+		c.Schema = DefaultSchema
+	}
+	if c.Retention == 0 {
+		c.Retention = 30 * 24 * time.Hour
+	}
+	if c.Lease == 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.PoolSize == 0 {
+		c.PoolSize = 8
+	}
+	if c.Version == "" {
+		c.Version = "unknown"
+	}
+	return c
+}
+
+// Validate joins all problems, each with its dotted key.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if c.DSN == "" {
+		bad("state.dsn: is missing")
+	} else if _, err := pgxpool.ParseConfig(c.DSN); err != nil {
+		bad("state.dsn: %w", err) // pgx leaves the password out
+	}
+	switch {
+	case len(c.Schema) > maxIdentifier:
+		bad("state.schema: %q is longer than %d bytes", c.Schema, maxIdentifier)
+	case strings.ContainsRune(c.Schema, 0):
+		bad("state.schema: contains a NUL character")
+	case strings.HasPrefix(c.Schema, "pg_") || c.Schema == "information_schema":
+		bad("state.schema: %q is reserved by PostgreSQL", c.Schema)
+	case c.Schema == "public":
+		bad(`state.schema: "public" is shared with other tables; choose a name of its own, such as %q`, DefaultSchema)
+	}
+	if c.Retention < 24*time.Hour {
+		bad("state.retention: %s is shorter than 24h", c.Retention)
+	}
+	if c.Lease < time.Second {
+		bad("state.lease: %s is shorter than 1s", c.Lease)
+	}
+	if c.PoolSize < 2 {
+		bad("state.pool_size: %d is fewer than 2", c.PoolSize)
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,200 @@
+package state
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// chunk bounds the transactions of commands that work on many rows.
+const chunk = 1000
+
+// selectDead locks dead letters by a filter, oldest first. Those that another command works on are skipped.
+func (f Filter) selectDead() (string, []any) {
+	var c conditions
+	f.common(&c, "x", "enqueued_at")
+	if f.Endpoint != "" {
+		c.add("x.endpoint = $%d", f.Endpoint)
+	}
+	if f.Error != "" {
+		c.contains("x.reason", f.Error)
+	}
+	if f.Before > 0 {
+		c.add("x.seq < $%d", f.Before)
+	}
+	return c.where(), c.args
+}
+
+// CountDead returns how many dead letters a filter selects, for a preview.
+func (db *DB) CountDead(ctx context.Context, f Filter) (n int64, err error) {
+	where, args := f.selectDead()
+	err = db.read(ctx, "count dead letters", func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, expand("SELECT count(*) FROM {schema}.dead_letter x WHERE "+where, db.cfg.Schema), args...).Scan(&n)
+	})
+	return n, err
+}
+
+// RetryDead enqueues dead letters again, all that the filter selects (Limit, when set, bounds them), and returns how many. Each is logged anew
+// with today's date, its old id and no attempts. One that holds its lane goes back to the front of it, with its old seq, and the lane goes on:
+// order is kept. The others go to the end of their lanes, marked late. It works in bounded transactions, so a failure leaves those before it done.
+func (db *DB) RetryDead(ctx context.Context, f Filter) (int64, error) {
+	return db.eachDead(ctx, "retry dead letters", f, db.retryDead)
+}
+
+// DiscardDead deletes dead letters and returns how many. Lanes that they held go on.
+func (db *DB) DiscardDead(ctx context.Context, f Filter) (int64, error) {
+	n, err := db.eachDead(ctx, "discard dead letters", f, db.discardDead)
+	return n, err
+}
+
+// deadLetter is what a command needs to know of one.
+type deadLetter struct {
+	laneKey
+	seq   int64
+	holds bool
+}
+
+// eachDead calls fn with chunks of what the filter selects, each in its own transaction.
+func (db *DB) eachDead(ctx context.Context, op string, f Filter, fn func(context.Context, *transaction, []deadLetter) error) (int64, error) {
+	where, args := f.selectDead()
+	statement := expand("SELECT x.seq, x.endpoint, x.lane, x.holds FROM {schema}.dead_letter x WHERE x.seq > $"+itoa(len(args)+1)+
+		" AND "+where+" ORDER BY x.seq LIMIT $"+itoa(len(args)+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
+	var done, after int64
+	for {
+		n := int64(chunk)
+		if f.Limit > 0 {
+			n = min(n, int64(f.Limit)-done)
+		}
+		if n <= 0 {
+			return done, nil
+		}
+		var list []deadLetter
+		err := db.withPartitions(ctx, func() error {
+			return db.transact(ctx, op, func(t *transaction) error {
+				if err := t.send(ctx, func(b *pgx.Batch) {
+					b.Queue(statement, append(args[:len(args):len(args)], after, n)...).Query(func(rows pgx.Rows) (err error) {
+						list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d deadLetter, err error) {
+							return d, row.Scan(&d.seq, &d.endpoint, &d.key, &d.holds)
+						})
+						return err
+					})
+				}); err != nil || len(list) == 0 {
+					return err
+				}
+				return fn(ctx, t, list)
+			})
+		})
+		if err != nil || len(list) == 0 {
+			return done, err
+		}
+		done += int64(len(list))
+		after = list[len(list)-1].seq
+	}
+}
+
+// retryDead moves dead letters back to log and queue.
+func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) error {
+	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
+	const move = `WITH new AS (
+			SELECT * FROM unnest($1::bigint[], $2::bigint[]) u (old, seq)
+		), gone AS (
+			DELETE FROM {schema}.dead_letter x USING new WHERE x.seq = new.old RETURNING x.*, new.seq AS new_seq
+		), logged AS (
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
+			SELECT new_seq, (now() AT TIME ZONE 'UTC')::date, id, endpoint, lane, rule, event, model, record, op, late OR NOT holds, commit_lsn, xid, commit_at, now(),
+				content_type, body FROM gone
+		)
+		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
+		SELECT endpoint, lane, new_seq, (now() AT TIME ZONE 'UTC')::date, octet_length(body) FROM gone`
+	old, seqs := make([]int64, len(list)), make([]int64, len(list))
+	var fresh int64
+	for _, d := range list {
+		if !d.holds {
+			fresh++
+		}
+	}
+	var base int64
+	if err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(reserve), fresh).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&base)
+			if noRows(err) {
+				return ErrNotBound
+			}
+			return err
+		})
+	}); err != nil {
+		return err
+	}
+	for i, d := range list {
+		old[i], seqs[i] = d.seq, d.seq
+		if !d.holds {
+			base++
+			seqs[i] = base
+		}
+	}
+	return t.send(ctx, func(b *pgx.Batch) {
+		db.openLanes(b, list)
+		b.Queue(db.sql(move), old, seqs)
+		db.unhold(b, list)
+	})
+}
+
+// openLanes makes the lanes that deliveries go to, or locks them, in order.
+func (db *DB) openLanes(b *pgx.Batch, list []deadLetter) {
+	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due)
+		SELECT u.endpoint, u.key, now() FROM (SELECT DISTINCT endpoint, key FROM unnest($1::text[], $2::text[]) u (endpoint, key)) u
+		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
+		ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
+	endpoints, keys := splitKeys(keysOf(list))
+	b.Queue(db.sql(open), endpoints, keys)
+}
+
+// unhold lets lanes go on that no dead letter holds any more; those without queue rows end.
+func (db *DB) unhold(b *pgx.Batch, list []deadLetter) {
+	const lock = `SELECT FROM {schema}.lane l JOIN (SELECT DISTINCT endpoint, key FROM unnest($1::text[], $2::text[]) u (endpoint, key)) u
+		ON l.endpoint = u.endpoint AND l.key = u.key WHERE l.held ORDER BY l.endpoint, l.key FOR UPDATE OF l`
+	const free = `UPDATE {schema}.lane l SET held = false, due = now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
+		WHERE l.endpoint = u.endpoint AND l.key = u.key AND l.held
+			AND NOT EXISTS (SELECT FROM {schema}.dead_letter x WHERE x.endpoint = l.endpoint AND x.lane = l.key AND x.holds)`
+	const end = `DELETE FROM {schema}.lane l USING unnest($1::text[], $2::text[]) u (endpoint, key)
+		WHERE l.endpoint = u.endpoint AND l.key = u.key AND l.owner IS NULL AND NOT l.held
+			AND NOT EXISTS (SELECT FROM {schema}.queue q WHERE q.endpoint = l.endpoint AND q.lane = l.key)`
+	var holding []deadLetter
+	for _, d := range list {
+		if d.holds {
+			holding = append(holding, d)
+		}
+	}
+	if len(holding) == 0 {
+		return
+	}
+	endpoints, keys := splitKeys(keysOf(holding))
+	b.Queue(db.sql(lock), endpoints, keys)
+	b.Queue(db.sql(free), endpoints, keys)
+	b.Queue(db.sql(end), endpoints, keys)
+}
+
+// discardDead deletes dead letters.
+func (db *DB) discardDead(ctx context.Context, t *transaction, list []deadLetter) error {
+	const remove = `DELETE FROM {schema}.dead_letter WHERE seq = ANY($1)`
+	const count = `INSERT INTO {schema}.endpoint AS e (name, discarded)
+		SELECT u.endpoint, count(*) FROM unnest($1::text[]) u (endpoint) GROUP BY 1 ORDER BY 1
+		ON CONFLICT (name) DO UPDATE SET discarded = e.discarded + excluded.discarded`
+	seqs, endpoints := make([]int64, len(list)), make([]string, len(list))
+	for i, d := range list {
+		seqs[i], endpoints[i] = d.seq, d.endpoint
+	}
+	return t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(remove), seqs)
+		db.unhold(b, list)
+		b.Queue(db.sql(count), endpoints)
+	})
+}
+
+func keysOf(list []deadLetter) []laneKey {
+	keys := make([]laneKey, len(list))
+	for i, d := range list {
+		keys[i] = d.laneKey
+	}
+	return keys
+}

@@ -1,0 +1,210 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walhook/delivery"
+)
+
+// enqueueColumns are the arrays $1…$15 of one statement: a delivery per element. enqueue writes position, log, queue and lanes in one
+// statement, all or nothing: with the source row that its compare-and-set did not find, everything joins to nothing (invariant 2).
+//
+//   - seq is given out under the lock on the source row, so its order is the order of commits.
+//   - The row of a lane that exists is locked and left as it is: DO UPDATE … WHERE false. Only new ones are returned.
+//   - A lane gets an owner only while the process row is there, which is locked for the rest of the transaction (see expireOthers), and
+//     only at endpoints that are not disabled.
+//
+// An id is not unique in the log: what was sent again is logged again. That a transaction read twice is enqueued once
+// is the position's work.
+const enqueue = `
+WITH source AS (
+	UPDATE {schema}.source SET lsn = $23::text::pg_lsn, open_lsn = $24::text::pg_lsn, open_count = $25,
+		last_seq = last_seq + cardinality($1::text[]), reader = $19, updated_at = now()
+	WHERE lsn = $20::text::pg_lsn AND open_lsn = $21::text::pg_lsn AND open_count = $22 %s
+	RETURNING last_seq - cardinality($1::text[]) AS base, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day
+), me AS (
+	SELECT id FROM {schema}.process WHERE id = $19 FOR KEY SHARE
+), logged AS (
+	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
+	SELECT s.base + u.n, s.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body
+	FROM source s CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+		$9::text[], $10::bigint[], $11::timestamptz[], $12::text[], $13::bytea[]) WITH ORDINALITY
+		u (id, endpoint, lane, rule, event, model, record, op, lsn, xid, commit_at, content_type, body, n)
+), queued AS (
+	INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
+	SELECT u.endpoint, u.lane, s.base + u.n, s.day, u.bytes
+	FROM source s CROSS JOIN unnest($2::text[], $3::text[], $14::integer[]) WITH ORDINALITY u (endpoint, lane, bytes, n)
+), lanes AS (
+	INSERT INTO {schema}.lane AS l (endpoint, key, owner, due)
+	SELECT u.endpoint, u.key, CASE WHEN u.take AND u.endpoint <> ALL ((SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL)::text[])
+		THEN (SELECT id FROM me) END, now()
+	FROM source s CROSS JOIN unnest($15::text[], $16::text[], $17::boolean[]) u (endpoint, key, take)
+	ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
+	ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false
+	RETURNING l.endpoint, l.key, l.owner
+)
+SELECT s.base, s.tid::text, now(),
+	(SELECT coalesce(array_agg(endpoint), '{}') FROM lanes WHERE owner IS NOT NULL),
+	(SELECT coalesce(array_agg(key), '{}') FROM lanes WHERE owner IS NOT NULL)
+FROM source s`
+
+// enqueueAtTID finds the source row by its place, enqueueAnywhere wherever it is.
+var (
+	enqueueAtTID    = fmt.Sprintf(enqueue, "AND ctid = $18::text::tid")
+	enqueueAnywhere = fmt.Sprintf(enqueue, "AND $18::text IS NOT NULL")
+)
+
+// Enqueue implements [delivery.Store]. take is called once for every lane of the batch, whether it will be acquired or not; what it
+// has reserved for lanes that are not returned, the caller takes back, also when Enqueue fails.
+//
+// Deliveries behind a lane that exists stay in the table until Finish or Claim hands them out.
+func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(endpoint string, deliveries int) bool) ([]delivery.Lane, error) {
+	if p.lost.Load() {
+		return nil, ErrLeaseLost
+	}
+	g := groupByLane(batch.Deliveries)
+	wanted := make([]bool, len(g.keys))
+	for i, k := range g.keys {
+		wanted[i] = take != nil && take(k.endpoint, len(g.lanes[k]))
+	}
+	args := p.enqueueArgs(batch, g, wanted)
+	var r enqueued
+	err := p.db.withPartitions(ctx, func() error {
+		return p.db.transact(ctx, "enqueue", func(t *transaction) error {
+			var err error
+			r, err = p.enqueue(ctx, t, batch, args)
+			return err
+		})
+	})
+	if err != nil {
+		p.forget(err, r.acquired)
+		return nil, err
+	}
+	p.mu.Lock()
+	p.tid = r.tid
+	p.mu.Unlock()
+	p.db.stats.enqueued(batch, r.at)
+	for i, d := range batch.Deliveries {
+		d.Seq, d.Enqueued = r.base+int64(i)+1, r.at
+	}
+	lanes := make([]delivery.Lane, len(r.acquired))
+	for i, k := range r.acquired {
+		lanes[i] = delivery.Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: g.lanes[k]}
+	}
+	return lanes, nil
+}
+
+// Advance moves the position on when nothing is to be delivered: idle progress (invariant 1).
+func (p *Process) Advance(ctx context.Context, from, to delivery.Position) error {
+	_, err := p.Enqueue(ctx, &delivery.Batch{From: from, To: to}, nil)
+	return err
+}
+
+// enqueued is what the statement answers.
+type enqueued struct {
+	base     int64
+	tid      string
+	at       time.Time
+	acquired []laneKey
+}
+
+// enqueue runs the statement, and writes the parked events.
+func (p *Process) enqueue(ctx context.Context, t *transaction, batch *delivery.Batch, args []any) (r enqueued, err error) {
+	for _, statement := range []string{enqueueAtTID, enqueueAnywhere} {
+		if statement == enqueueAtTID && args[17] == "" {
+			continue
+		}
+		var endpoints, keys []string
+		found := true
+		if err := t.send(ctx, func(b *pgx.Batch) {
+			b.Queue(p.db.sql(statement), args...).QueryRow(func(row pgx.Row) error {
+				err := row.Scan(&r.base, &r.tid, &r.at, &endpoints, &keys)
+				if noRows(err) {
+					found = false
+					return nil
+				}
+				return err
+			})
+		}); err != nil {
+			return r, err
+		}
+		if !found {
+			continue
+		}
+		for i := range keys {
+			r.acquired = append(r.acquired, laneKey{endpoints[i], keys[i]})
+		}
+		return r, p.db.park(ctx, t, batch.Parked)
+	}
+	return r, p.superseded(ctx, t, batch)
+}
+
+// superseded tells why no source row was found.
+func (p *Process) superseded(ctx context.Context, t *transaction, batch *delivery.Batch) error {
+	const read = `SELECT lsn::text, open_lsn::text, open_count, coalesce(reader, 0) FROM {schema}.source`
+	var lsn, open string
+	var count, reader int64
+	err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(p.db.sql(read)).QueryRow(func(row pgx.Row) error { return row.Scan(&lsn, &open, &count, &reader) })
+	})
+	switch {
+	case noRows(err):
+		return ErrNotBound
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: it is %s (open %s, %d), written by process %d; this batch starts from %s (open %s, %d)", delivery.ErrSuperseded,
+		lsn, open, count, reader, batch.From.LSN, batch.From.Open, batch.From.Count)
+}
+
+// enqueueArgs lays a batch out in columns.
+func (p *Process) enqueueArgs(batch *delivery.Batch, g grouped, wanted []bool) []any {
+	n := len(batch.Deliveries)
+	text := make([]string, 10*n) // one allocation for ten columns
+	column := func(i int) []string { return text[i*n : (i+1)*n : (i+1)*n] }
+	id, endpoint, lane, rule, event := column(0), column(1), column(2), column(3), column(4)
+	model, record, op, lsn, ctype := column(5), column(6), column(7), column(8), column(9)
+	xid, at := make([]int64, n), make([]time.Time, n)
+	body, bytes := make([][]byte, n), make([]int32, n)
+	for i, d := range batch.Deliveries {
+		id[i], endpoint[i], lane[i], rule[i], event[i] = d.ID, d.Endpoint, d.Lane, d.Rule, d.Event
+		model[i], record[i], op[i], ctype[i] = d.Model, d.Record, d.Op, d.ContentType
+		if i > 0 && d.CommitLSN == batch.Deliveries[i-1].CommitLSN {
+			lsn[i] = lsn[i-1]
+		} else {
+			lsn[i] = d.CommitLSN.String()
+		}
+		xid[i], at[i] = int64(d.XID), d.CommitAt
+		if body[i] = d.Body; body[i] == nil {
+			body[i] = []byte{} // nil would be NULL
+		}
+		bytes[i] = int32(len(d.Body))
+	}
+	laneEndpoints, laneKeys := splitKeys(g.keys)
+	p.mu.Lock()
+	tid := p.tid
+	p.mu.Unlock()
+	return []any{id, endpoint, lane, rule, event, model, record, op, lsn, xid, at, ctype, body, bytes,
+		laneEndpoints, laneKeys, wanted, tid, p.id,
+		batch.From.LSN.String(), batch.From.Open.String(), batch.From.Count,
+		batch.To.LSN.String(), batch.To.Open.String(), batch.To.Count}
+}
+
+// park writes parked events. One that is parked already, as it was tried again, takes the new error.
+func (db *DB) park(ctx context.Context, t *transaction, parked []*delivery.Parked) error {
+	if len(parked) == 0 {
+		return nil
+	}
+	const insert = `INSERT INTO {schema}.parked (id, rule, model, record, commit_lsn, xid, commit_at, error, change)
+		VALUES ($1, $2, $3, $4, $5::text::pg_lsn, $6, $7, $8, $9)
+		ON CONFLICT (id) DO UPDATE SET error = excluded.error, change = excluded.change, parked_at = now()`
+	return t.send(ctx, func(b *pgx.Batch) {
+		for _, e := range parked {
+			b.Queue(db.sql(insert), e.ID, e.Rule, e.Model, e.Record, e.CommitLSN.String(), int64(e.XID), e.CommitAt, clean(e.Error), nonNil(e.Change))
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walhook/delivery"
+)
+
+// lockLanes locks the lanes that this process still owns, in order.
+const lockLanes = `SELECT u.n, l.ctid::text
+	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY u (endpoint, key, n)
+	JOIN {schema}.lane l ON l.endpoint = u.endpoint AND l.key = u.key
+	WHERE l.owner = $3
+	ORDER BY l.endpoint, l.key
+	FOR UPDATE OF l`
+
+const disabledEndpoints = `SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL`
+
+// finishing is one lane of a Finish.
+type finishing struct {
+	wanted
+	last  *delivery.Outcome
+	owned bool
+}
+
+// Finish implements [delivery.Store]. It takes two round trips and the commit, and one more when lanes end or go on: lanes are
+// locked; outcomes written, and what is next looked for; lanes deleted, next deliveries loaded.
+func (p *Process) Finish(ctx context.Context, outcomes []delivery.Outcome, perLane int) ([]delivery.Lane, error) {
+	if len(outcomes) == 0 {
+		return nil, nil
+	}
+	var ready []delivery.Lane
+	var w *writing
+	err := p.db.withPartitions(ctx, func() error {
+		return p.db.transact(ctx, "finish", func(t *transaction) (err error) {
+			ready, w, err = p.finish(ctx, t, outcomes, perLane)
+			return err
+		})
+	})
+	if err != nil {
+		var doubt *DoubtError
+		if errors.As(err, &doubt) {
+			p.repeats.Store(true)
+		}
+		return nil, err
+	}
+	p.db.stats.finished(w)
+	return ready, nil
+}
+
+func (p *Process) finish(ctx context.Context, t *transaction, outcomes []delivery.Outcome, perLane int) ([]delivery.Lane, *writing, error) {
+	lanes, disabled, err := p.lock(ctx, t, outcomes)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &writing{process: p.id, repeats: p.repeats.Load()}
+	for i := range outcomes {
+		o := &outcomes[i]
+		w.add(o, lanes[laneOf(o.Delivery)].owned)
+		if o.Disable != "" && lanes[laneOf(o.Delivery)].owned {
+			disabled = append(disabled, o.Delivery.Endpoint)
+		}
+	}
+	var next []wanted
+	var release released
+	for _, f := range inOrder(lanes) {
+		switch o := f.last; {
+		case !f.owned || !o.LaneDone:
+		case o.Result == delivery.Retry:
+			release.add(f.laneKey, o.Next, false)
+		case o.Result == delivery.Released:
+			release.add(f.laneKey, time.Time{}, false)
+		case o.Result == delivery.Dead && o.Hold:
+			release.add(f.laneKey, time.Time{}, true)
+		default:
+			next = append(next, f.wanted)
+		}
+	}
+	var all []found
+	if err := t.send(ctx, func(b *pgx.Batch) {
+		w.queue(p.db, b)
+		release.queue(p.db, b)
+		if len(next) > 0 {
+			p.db.heads(b, next, max(perLane, 1), &all)
+		}
+	}); err != nil {
+		return nil, nil, err
+	}
+	// Lanes that may not go on are released, unless nothing waits in them.
+	var stop released
+	all = slices.DeleteFunc(all, func(f found) bool {
+		stay := len(f.heads) > 0 && (perLane == 0 || slices.Contains(disabled, f.endpoint))
+		if stay {
+			stop.add(f.laneKey, time.Time{}, false)
+		}
+		return stay
+	})
+	if len(stop.endpoints) > 0 {
+		if err := t.send(ctx, func(b *pgx.Batch) { stop.queue(p.db, b) }); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(all) == 0 {
+		return nil, w, nil
+	}
+	ready, err := p.db.handOut(ctx, t, all)
+	return ready, w, err
+}
+
+// lock locks the outcomes' lanes and tells which endpoints are disabled.
+func (p *Process) lock(ctx context.Context, t *transaction, outcomes []delivery.Outcome) (map[laneKey]*finishing, []string, error) {
+	lanes := make(map[laneKey]*finishing, len(outcomes))
+	keys := make([]laneKey, 0, len(outcomes))
+	for i := range outcomes {
+		o := &outcomes[i]
+		k := laneOf(o.Delivery)
+		f := lanes[k]
+		if f == nil {
+			f = &finishing{wanted: wanted{laneKey: k}}
+			if k.key == "" { // the one lane of an endpoint: long, and with as many dead entries in front
+				f.after = o.Delivery.Seq - 1
+			}
+			lanes[k] = f
+			keys = append(keys, k)
+		}
+		f.last = o
+	}
+	slices.SortFunc(keys, compareLanes)
+	endpoints, names := splitKeys(keys)
+	var disabled []string
+	err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(p.db.sql(lockLanes), endpoints, names, p.id).Query(func(rows pgx.Rows) error {
+			var n int64
+			var tid string
+			_, err := pgx.ForEachRow(rows, []any{&n, &tid}, func() error {
+				f := lanes[keys[n-1]]
+				f.owned, f.tid = true, tid
+				return nil
+			})
+			return err
+		})
+		b.Queue(p.db.sql(disabledEndpoints)).QueryRow(func(row pgx.Row) error { return row.Scan(&disabled) })
+	})
+	return lanes, disabled, err
+}
+
+// inOrder returns the lanes in locking order.
+func inOrder(lanes map[laneKey]*finishing) []*finishing {
+	list := make([]*finishing, 0, len(lanes))
+	for _, f := range lanes {
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b *finishing) int { return compareLanes(a.laneKey, b.laneKey) })
+	return list
+}
+
+// released collects the columns of releaseLanes.
+type released struct {
+	endpoints, keys []string
+	due             []*time.Time
+	held            []bool
+}
+
+func (r *released) add(k laneKey, due time.Time, held bool) {
+	var at *time.Time
+	if !due.IsZero() {
+		at = &due
+	}
+	r.endpoints, r.keys, r.due, r.held = append(r.endpoints, k.endpoint), append(r.keys, k.key), append(r.due, at), append(r.held, held)
+}
+
+func (r *released) queue(db *DB, b *pgx.Batch) {
+	if len(r.endpoints) > 0 {
+		b.Queue(db.sql(releaseLanes), r.endpoints, r.keys, r.due, r.held)
+	}
+}

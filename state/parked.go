@@ -1,0 +1,184 @@
+package state
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walhook/delivery"
+)
+
+// ParkedEvent is a parked event in the order of parking.
+type ParkedEvent struct {
+	delivery.Parked
+	N int64 // keyset for Filter.Before
+}
+
+const parkedColumns = `p.n, p.id, p.rule, p.model, p.record, p.commit_lsn::text, p.xid, p.commit_at, p.error, p.change, p.parked_at`
+
+func scanParked(row pgx.CollectableRow) (p ParkedEvent, err error) {
+	var lsn string
+	var xid int64
+	err = row.Scan(&p.N, &p.ID, &p.Rule, &p.Model, &p.Record, &lsn, &xid, &p.CommitAt, &p.Error, &p.Change, &p.ParkedAt)
+	if err != nil {
+		return p, err
+	}
+	p.XID, p.CommitAt, p.ParkedAt = uint32(xid), p.CommitAt.UTC(), p.ParkedAt.UTC()
+	p.CommitLSN, err = parseLSN(lsn)
+	return p, err
+}
+
+func (f Filter) selectParked() conditions {
+	var c conditions
+	f.common(&c, "p", "parked_at")
+	if f.Error != "" {
+		c.contains("p.error", f.Error)
+	}
+	if f.Before > 0 {
+		c.add("p.n < $%d", f.Before)
+	}
+	return c
+}
+
+// ListParked returns parked events, newest first.
+func (db *DB) ListParked(ctx context.Context, f Filter) (list []ParkedEvent, err error) {
+	c := f.selectParked()
+	statement := "SELECT " + parkedColumns + " FROM {schema}.parked p WHERE " + c.where() + " ORDER BY p.n DESC LIMIT " + itoa(f.limit())
+	err = db.read(ctx, "list parked events", func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, expand(statement, db.cfg.Schema), c.args...)
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, scanParked)
+		return err
+	})
+	return list, err
+}
+
+// DiscardParked deletes parked events, all that the filter selects, and returns how many.
+func (db *DB) DiscardParked(ctx context.Context, f Filter) (int64, error) {
+	c := f.selectParked()
+	tag, err := db.pool.Exec(ctx, expand("DELETE FROM {schema}.parked p WHERE "+c.where(), db.cfg.Schema), c.args...)
+	return tag.RowsAffected(), db.translate("discard parked events", err)
+}
+
+// Evaluated is what a second evaluation of parked events came to.
+type Evaluated struct {
+	Deliveries []*delivery.Delivery // of events that match now; those that do not match any more have none
+	Parked     []*delivery.Parked   // events that fail again, with their new error
+}
+
+// RetryParked takes parked events that the filter selects out of their table, oldest first, and has them evaluated: their deliveries are
+// enqueued in the same transaction, at the end of their lanes and marked late, and those that fail again are parked again. evaluate is
+// called with up to 1000 events at a time and must have no effects. It returns how many events were taken, and how many of these failed again.
+func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.Context, []*delivery.Parked) (Evaluated, error)) (taken, failed int64, err error) {
+	c := f.selectParked()
+	n := len(c.args)
+	statement := expand("SELECT "+parkedColumns+" FROM {schema}.parked p WHERE p.n > $"+itoa(n+1)+" AND "+c.where()+
+		" ORDER BY p.n LIMIT $"+itoa(n+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
+	var after int64
+	for {
+		size := int64(chunk)
+		if f.Limit > 0 {
+			size = min(size, int64(f.Limit)-taken)
+		}
+		if size <= 0 {
+			return taken, failed, nil
+		}
+		var events []ParkedEvent
+		var again int
+		err := db.withPartitions(ctx, func() error {
+			return db.transact(ctx, "retry parked events", func(t *transaction) error {
+				if err := t.send(ctx, func(b *pgx.Batch) {
+					// Evaluation may look up related rows, so the transaction may idle.
+					b.Queue("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+					b.Queue(statement, append(c.args[:n:n], after, size)...).Query(func(rows pgx.Rows) (err error) {
+						events, err = pgx.CollectRows(rows, scanParked)
+						return err
+					})
+				}); err != nil || len(events) == 0 {
+					return err
+				}
+				var err error
+				again, err = db.retryParked(ctx, t, events, evaluate)
+				return err
+			})
+		})
+		if err != nil || len(events) == 0 {
+			return taken, failed, err
+		}
+		taken += int64(len(events))
+		failed += int64(again)
+		after = events[len(events)-1].N
+	}
+}
+
+// retryParked evaluates locked events and writes what they came to.
+func (db *DB) retryParked(ctx context.Context, t *transaction, events []ParkedEvent, evaluate func(context.Context, []*delivery.Parked) (Evaluated, error)) (int, error) {
+	const remove = `DELETE FROM {schema}.parked WHERE n = ANY($1)`
+	list, gone := make([]*delivery.Parked, len(events)), make([]int64, 0, len(events))
+	for i := range events {
+		list[i] = &events[i].Parked
+	}
+	result, err := evaluate(ctx, list)
+	if err != nil {
+		return 0, err
+	}
+	again := make(map[string]bool, len(result.Parked))
+	for _, p := range result.Parked {
+		again[p.ID] = true
+	}
+	for _, e := range events { // those that fail again keep their row, and with it their place
+		if !again[e.ID] {
+			gone = append(gone, e.N)
+		}
+	}
+	if err := t.send(ctx, func(b *pgx.Batch) { b.Queue(db.sql(remove), gone) }); err != nil {
+		return 0, err
+	}
+	if err := db.park(ctx, t, result.Parked); err != nil {
+		return 0, err
+	}
+	return len(result.Parked), db.append(ctx, t, result.Deliveries)
+}
+
+// append enqueues deliveries behind the position's back: late ones, in lanes that nobody owns.
+func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery.Delivery) error {
+	if len(deliveries) == 0 {
+		return nil
+	}
+	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now()`
+	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) SELECT u.endpoint, u.key, now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
+		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C" ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
+	const insert = `WITH logged AS (
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16)
+		)
+		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($4, $5, $1, $2, $17)`
+	var base int64
+	var day, at time.Time
+	if err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(reserve), len(deliveries)).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&base, &day, &at)
+			if noRows(err) {
+				return ErrNotBound
+			}
+			return err
+		})
+	}); err != nil {
+		return err
+	}
+	endpoints, keys := splitKeys(groupByLane(deliveries).keys)
+	return t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(open), endpoints, keys)
+		for i, d := range deliveries {
+			d.Seq, d.Enqueued = base+int64(i)+1, at
+			b.Queue(db.sql(insert), d.Seq, day, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt,
+				at, d.ContentType, nonNil(d.Body), len(d.Body))
+		}
+	})
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,156 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// Intervals of upkeep.
+const (
+	statisticsEvery = time.Second
+	upkeepEvery     = 10 * time.Minute
+)
+
+// Run renews the lease, takes lanes over from dead processes, writes statistics, adds partitions and drops those past
+// retention. It returns nil when ctx ends or the Process is closed, and [ErrLeaseLost] when another process has taken this one's place; nothing else
+// ends it: failures are traced and tried again.
+func (p *Process) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { // ends the others when the process is closed
+		select {
+		case <-p.done:
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	g.Go(func() error { return p.keepLease(ctx) })
+	g.Go(func() error {
+		every(ctx, statisticsEvery, func() { p.trace("statistics", p.db.FlushStatistics(ctx)) })
+		return nil
+	})
+	g.Go(func() error {
+		p.upkeep(ctx)
+		every(ctx, upkeepEvery, func() { p.upkeep(ctx) })
+		return nil
+	})
+	return g.Wait()
+}
+
+// keepLease renews at a third of the lease, and more often while that fails.
+func (p *Process) keepLease(ctx context.Context) error {
+	pause := p.db.cfg.Lease / 3
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = p.db.cfg.Lease / 3
+		tctx, cancel := context.WithTimeout(ctx, p.db.cfg.Lease/3)
+		err := p.renew(tctx)
+		if err == nil {
+			err = p.expireOthers(tctx)
+		}
+		if err == nil {
+			err = p.settleOrphans(tctx)
+		}
+		cancel()
+		switch {
+		case errors.Is(err, ErrLeaseLost):
+			select {
+			case <-p.done:
+				return nil // closed by ourselves
+			default:
+				return err
+			}
+		case err != nil && ctx.Err() == nil:
+			pause = min(pause, time.Second)
+			if f := p.db.cfg.Trace.RenewFailed; f != nil {
+				f(err)
+			}
+		}
+	}
+}
+
+// upkeep looks after the partitions.
+func (p *Process) upkeep(ctx context.Context) {
+	made, err := p.db.AddPartitions(ctx)
+	p.trace("add partitions", err)
+	if f := p.db.cfg.Trace.Partitions; f != nil && made > 0 {
+		f(made)
+	}
+	dropped, err := p.db.DropPartitions(ctx)
+	p.trace("drop partitions", err)
+	for _, name := range dropped {
+		if f := p.db.cfg.Trace.Dropped; f != nil {
+			f(name)
+		}
+	}
+}
+
+// trace reports a failure, unless it is that the process ends.
+func (p *Process) trace(task string, err error) {
+	if f := p.db.cfg.Trace.UpkeepFailed; f != nil && err != nil && !errors.Is(err, context.Canceled) {
+		f(task, err)
+	}
+}
+
+// every calls fn at intervals until ctx ends.
+func every(ctx context.Context, interval time.Duration, fn func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			fn()
+		}
+	}
+}
+
+// forget notes lanes that a transaction in doubt may have acquired. Their deliveries were handed to
+// nobody, so they must be given back if it was committed.
+func (p *Process) forget(err error, lanes []laneKey) {
+	var doubt *DoubtError
+	if !errors.As(err, &doubt) || len(lanes) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orphans = append(p.orphans, orphan{doubt.XID, lanes})
+}
+
+// settleOrphans looks the transactions in doubt up and frees their lanes.
+func (p *Process) settleOrphans(ctx context.Context) error {
+	p.mu.Lock()
+	orphans := p.orphans
+	p.mu.Unlock()
+	for _, o := range orphans {
+		committed, known := p.db.ask(ctx, o.xid)
+		if !known {
+			return nil // at the next renewal
+		}
+		if committed {
+			const free = `UPDATE {schema}.lane l SET owner = NULL, due = now() FROM unnest($1::text[], $2::text[]) u(endpoint, key)
+				WHERE l.endpoint = u.endpoint AND l.key = u.key AND l.owner = $3`
+			endpoints, keys := splitKeys(o.lanes)
+			if err := p.db.transact(ctx, "free lanes of a lost answer", func(t *transaction) error {
+				return t.send(ctx, func(b *pgx.Batch) { b.Queue(p.db.sql(free), endpoints, keys, p.id) })
+			}); err != nil {
+				return err
+			}
+		}
+		p.mu.Lock()
+		p.orphans = p.orphans[1:] // only appended to elsewhere
+		p.mu.Unlock()
+	}
+	return nil
+}
