@@ -44,6 +44,11 @@ fuzz: ## Fuzz every decoder, FUZZTIME each (default 20s)
 bench: ## Run the benchmarks, five times each
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
 
+.PHONY: cover
+cover: ## Measure what the tests cover, in cover.out
+	$(GO) test -timeout 8m -coverpkg ./... -coverprofile cover.out ./...
+	$(GO) tool cover -func cover.out | tail -1
+
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin
+	rm -rf bin cover.out

@@ -73,6 +73,12 @@ func (a *arena) reset() {
 	a.offsets.reset()
 }
 
+// shrink resets the arena and gives back what exceeds that many bytes of tuples and as many of offsets.
+func (a *arena) shrink(bytes int) {
+	a.bytes.shrink(bytes)
+	a.offsets.shrink(bytes / 4)
+}
+
 // arenaPool keeps a few arenas of closed transactions for the next ones. A
 // transaction may be closed by another goroutine than the decoder's.
 type arenaPool struct {
@@ -97,8 +103,7 @@ func (p *arenaPool) get() *arena {
 }
 
 func (p *arenaPool) put(a *arena) {
-	a.bytes.shrink(pooledBytes)
-	a.offsets.shrink(pooledBytes / 4)
+	a.shrink(pooledBytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.free) < pooledArenas {

@@ -336,7 +336,7 @@ func (d *Decoder) add(t *table, w write) {
 // wrote ends a row: it counts it and keeps the transaction within its limit.
 func (d *Decoder) wrote() error {
 	d.tx.ordinal++
-	if d.tx.size() > d.limits.Memory {
+	if d.tx.full(d.limits) {
 		return d.tx.flush(d.limits)
 	}
 	return nil

@@ -13,11 +13,11 @@ type SlotProblem string
 
 // The problems a slot can have.
 const (
-	SlotMissing SlotProblem = "missing"                  // no such slot (42704)
-	SlotLost    SlotProblem = "lost"                     // the server removed WAL that it needed (55000, wal_status lost)
-	SlotInUse   SlotProblem = "in use"                   // another process streams from it (55006)
-	SlotForeign SlotProblem = "of another kind"          // a physical slot, another plugin's, or another database's
-	SlotTooOld  SlotProblem = "older than publication"   // it replays WAL from before the publication existed (42704 in the stream)
+	SlotMissing SlotProblem = "missing"                // no such slot (42704)
+	SlotLost    SlotProblem = "lost"                   // the server removed WAL that it needed (55000, wal_status lost)
+	SlotInUse   SlotProblem = "in use"                 // another process streams from it (55006)
+	SlotForeign SlotProblem = "of another kind"        // a physical slot, another plugin's, or another database's
+	SlotTooOld  SlotProblem = "older than publication" // it replays WAL from before the publication existed (42704 in the stream)
 )
 
 // SlotError says that the slot cannot be used as it is.

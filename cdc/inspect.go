@@ -182,7 +182,7 @@ func (in inspection) publication(ctx context.Context) error {
 	return err
 }
 
-// tableColumns selects TableFacts of pg_class c, pg_namespace n; $1 is the streaming role or ''.
+// tableColumns selects TableFacts of pg_class c, pg_namespace n; $1 is the streaming role or ”.
 const tableColumns = `c.oid::int8, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner)::text, pg_catalog.pg_has_role(c.relowner, 'USAGE'),
 	coalesce((SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n) FROM pg_catalog.pg_index i
 		CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)

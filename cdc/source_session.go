@@ -24,9 +24,8 @@ type session struct {
 	heard     time.Time     // when the server was last heard of
 	asked     bool          // the server owes an answer
 
-	inTx     bool  // a transaction is being received
-	bytes    int64 // of WAL messages since it began
-	answered int   // replies demanded in a row without cause, see keepalive
+	inTx     bool // a transaction is being received
+	answered int  // replies demanded in a row without cause, see keepalive
 }
 
 // session connects, streams, and returns why it ended, and whether anything was received.
@@ -203,14 +202,13 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	c.answered = 0
 	switch wal[0] {
 	case 'B':
-		c.inTx, c.bytes = true, 0
+		c.inTx = true
 		if len(wal) == 21 { // BEGIN: final LSN, commit time, xid
 			c.track.begin(pgTime(int64(binary.BigEndian.Uint64(wal[9:]))))
 		}
 	case 'C':
 		defer func() { c.inTx = false; c.track.end() }()
 	}
-	c.bytes += int64(len(wal))
 	tx, err := c.decoder.Decode(ctx, wal)
 	if err != nil {
 		return fmt.Errorf("decode: %w", err)
@@ -218,7 +216,7 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	if tx == nil {
 		return nil
 	}
-	if !c.feed.put(tx, txBytes(tx, c.bytes)) {
+	if !c.feed.put(tx, tx.Size()+txOverhead) {
 		return tx.Close()
 	}
 	c.observe(tx)
@@ -230,15 +228,8 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	return nil
 }
 
-// txBytes estimates the memory that a decoded transaction holds: the tuples about as
-// long as in WAL, and some bookkeeping per change. Of a spilled one only buffers remain.
-func txBytes(tx *Tx, wal int64) int64 {
-	const perChange, spilledBuffers = 512, 256 << 10
-	if tx.Spilled() {
-		return spilledBuffers
-	}
-	return wal + int64(len(tx.changes))*perChange
-}
+// txOverhead is what a transaction holds besides its rows, in bytes, so that small ones count too.
+const txOverhead = 512
 
 // pgTime converts microseconds since 2000-01-01.
 func pgTime(us int64) time.Time {

@@ -76,7 +76,7 @@ func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Se
 				position, c.cfg.Slot, about.Confirmed, bytesText(int64(about.Confirmed-position))),
 			Remedy: "the state was restored from a backup, or the slot was dropped and created again or advanced by hand: run `walhook resync` to repair the gap"}
 	}
-	if err := c.checkTimeline(ctx, pg, about); err != nil {
+	if err := checkTimeline(ctx, pg, about.Timeline, c.timeline, about.Start); err != nil {
 		return err
 	}
 	if about.Start > about.End {
@@ -86,49 +86,6 @@ func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Se
 			Remedy: "the server was restored from a backup, or a standby took over that had not received everything: run `walhook resync`"}
 	}
 	return nil
-}
-
-// checkTimeline accepts a later timeline when the position lies before the point where it
-// branched off (a failover), and refuses any other (a point-in-time recovery; invariant 8).
-func (c *session) checkTimeline(ctx context.Context, pg *pgconn.PgConn, about Session) error {
-	if c.timeline == 0 || about.Timeline == c.timeline {
-		return nil
-	}
-	remedy := "the server was recovered to an earlier point in time, or replaced: run `walhook resync`"
-	if about.Timeline < c.timeline {
-		return &PositionError{Problem: PositionTimeline, Position: about.Start, Server: about.End,
-			Detail: fmt.Sprintf("%s is on timeline %d, the server is on timeline %d", about.Start, c.timeline, about.Timeline), Remedy: remedy}
-	}
-	history, err := pglogrepl.TimelineHistory(ctx, pg, int32(about.Timeline))
-	if err != nil {
-		return fmt.Errorf("read history of timeline %d: %w", about.Timeline, err)
-	}
-	end, ok := switchPoint(string(history.Content), c.timeline)
-	if !ok {
-		return &PositionError{Problem: PositionTimeline, Position: about.Start,
-			Detail: fmt.Sprintf("%s is on timeline %d, which the server's timeline %d does not descend from", about.Start, c.timeline, about.Timeline), Remedy: remedy}
-	}
-	if about.Start > end {
-		return &PositionError{Problem: PositionTimeline, Position: about.Start, Server: end,
-			Detail: fmt.Sprintf("%s was processed on timeline %d, but the server left that timeline %s earlier, at %s",
-				about.Start, c.timeline, bytesText(int64(about.Start-end)), end), Remedy: remedy}
-	}
-	return nil
-}
-
-// switchPoint finds in a timeline history file where a timeline was left. Each line holds
-// a timeline, the LSN where the next one branched off, and a reason.
-func switchPoint(history string, timeline uint32) (LSN, bool) {
-	for line := range strings.Lines(history) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != strconv.FormatUint(uint64(timeline), 10) {
-			continue
-		}
-		if lsn, err := pglogrepl.ParseLSN(fields[1]); err == nil {
-			return lsn, true
-		}
-	}
-	return 0, false
 }
 
 // server is what a session must know about the server before it starts.

@@ -2,12 +2,11 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
 	"time"
-
-	"errors"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )

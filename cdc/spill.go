@@ -25,7 +25,6 @@ type spool struct {
 	relations []*Relation
 	numbers   map[*Relation]uint32 // of relations
 	net, raw  *sorter              // by key; by ordinal
-	encoded   []byte               // scratch
 
 	truncated []uint64  // by group: parts that ended before this ordinal are void
 	truncates []pending // the TRUNCATEs themselves

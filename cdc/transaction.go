@@ -151,10 +151,10 @@ func (t *transaction) join(g *group) {
 	}
 }
 
-// forget empties the map. A large one is dropped at the end of the transaction (last).
-func (g *group) forget(last bool) {
-	if last && len(g.rows) > keptMap {
-		g.rows = nil
+// forget empties the map; a large one is replaced if it will not be filled again soon.
+func (g *group) forget(large bool) {
+	if large && len(g.rows) > keptMap {
+		g.rows = make(map[string]int32)
 	}
 	clear(g.rows)
 }
@@ -181,9 +181,19 @@ func (t *transaction) size() int64 {
 	return n
 }
 
+// full says that it is time to flush. Once there is a spool, which needs memory for itself, a quarter of the
+// limit is enough: most rows are written in one go.
+func (t *transaction) full(limits Limits) bool {
+	if t.spool != nil {
+		return t.size() > limits.Memory/4
+	}
+	return t.size() > limits.Memory
+}
+
 // flush moves what is in memory to the spool.
 func (t *transaction) flush(limits Limits) error {
-	if t.spool == nil {
+	first := t.spool == nil
+	if first {
 		s, err := newSpool(limits)
 		if err != nil {
 			return err
@@ -200,11 +210,15 @@ func (t *transaction) flush(limits Limits) error {
 		}
 	}
 	for _, g := range t.groups {
-		g.forget(false)
+		g.forget(first)
 	}
 	clear(t.rows)
 	clear(t.raws)
 	t.rows, t.raws, t.keys = t.rows[:0], t.raws[:0], 0
+	if first {
+		t.rows, t.raws = nil, nil
+		t.arena.shrink(int(limits.Memory / 4))
+	}
 	t.arena.reset()
 	return nil
 }

@@ -53,6 +53,7 @@ type IngestTrace struct {
 
 // NewIngest returns a handler that goes on from a position, which the store must hold.
 func NewIngest(store Store, planner *Planner, engine *Engine, start Position, trace IngestTrace) *Ingest {
+	planner.related.report = trace.RelatedFailed
 	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN}
 }
 

@@ -36,7 +36,9 @@ type Planner struct {
 // refer to; it may be nil when no rule does.
 func NewPlanner(id Identity, set *rules.Set, endpoints map[string]EndpointConfig, loader Loader) *Planner {
 	p := &Planner{id: id, matcher: set.NewMatcher(), lanes: make(map[string]string, len(endpoints))}
-	p.related = related{loader: loader, matcher: set.NewMatcher()}
+	if len(set.Related()) > 0 {
+		p.related = related{loader: loader, matcher: p.matcher}
+	}
 	for name, c := range endpoints {
 		p.lanes[name] = c.WithDefaults().Ordering
 	}
@@ -137,9 +139,13 @@ func (p *Planner) park(tx *cdc.Tx, c *cdc.Change, r *rules.Rule, failure error) 
 	if err != nil {
 		return fmt.Errorf("park an event of rule %q on %s %s: %w", r.Name, c.Rel, c.Key, err)
 	}
+	text := failure.Error()
+	if missing := p.related.of(tx).failure; missing != nil && len(p.matcher.Refs(nil, c)) > 0 {
+		text = fmt.Sprintf("%s (related rows could not be fetched: %v)", text, missing)
+	}
 	p.step.Parked = append(p.step.Parked, &Parked{
 		ID: parkedID(p.id, tx, c, r.Name), Rule: r.Name, Model: r.Model, Record: c.Key,
-		CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime, Error: failure.Error(), Change: change,
+		CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime, Error: text, Change: change,
 	})
 	return nil
 }

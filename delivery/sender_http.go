@@ -98,9 +98,11 @@ func (r *receiver) send(ctx context.Context, d *Delivery, a *Attempt) {
 	if err == nil {
 		a.Status = resp.StatusCode
 		a.ResponseHeaders = r.redact.response(resp.Header)
-		var body []byte
-		body, a.ResponseCut, err = readBody(resp.Body, r.maxResponse)
-		a.ResponseBody = r.redact.bytes(body)
+		if a.Status != http.StatusSwitchingProtocols { // behind which lies a connection that no timeout ends
+			var body []byte
+			body, a.ResponseCut, err = readBody(resp.Body, r.maxResponse)
+			a.ResponseBody = r.redact.bytes(body)
+		}
 		_ = resp.Body.Close() // the answer is read, or given up; nothing depends on it
 		a.Class = statusClass(a.Status)
 	}

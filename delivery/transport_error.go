@@ -38,8 +38,10 @@ func classifyError(err error, outer, limited context.Context, timeout time.Durat
 	switch {
 	case errors.As(err, &dns):
 		return ClassDNS, text
-	case errors.As(err, &cert), errors.As(err, &alert), errors.As(err, &record), errors.As(err, &unknown), strings.Contains(text, "tls: "),
-		strings.Contains(text, "x509: "), strings.Contains(text, "server gave HTTP response to HTTPS client"):
+	case errors.As(err, &record), strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return ClassTLS, "the receiver answered without TLS: is its address one of http://?"
+	case errors.As(err, &cert), errors.As(err, &alert), errors.As(err, &unknown), strings.Contains(text, "tls: "),
+		strings.Contains(text, "x509: "):
 		return ClassTLS, text
 	case errors.As(err, &network) && network.Timeout():
 		return ClassTimeout, text

@@ -9,6 +9,7 @@ import (
 var (
 	errDivisionByZero = errors.New("division by zero")
 	errNumberTooLarge = errors.New("number too large")
+	errNoPower        = errors.New("no real number has this power")
 )
 
 // ratNum makes a num of a result with the given number of decimals. It raises
@@ -134,7 +135,16 @@ func (n num) pow(o num) num {
 		}
 		return ratNum(res, scale)
 	}
-	return floatNum(math.Pow(n.float64(), o.float64()))
+	f := math.Pow(n.float64(), o.float64())
+	if n.class == finite && o.class == finite {
+		switch {
+		case math.IsNaN(f):
+			panic(errNoPower)
+		case math.IsInf(f, 0):
+			panic(errNumberTooLarge)
+		}
+	}
+	return floatNum(f)
 }
 
 // rounding says where halves and rests go.

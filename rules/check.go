@@ -124,11 +124,17 @@ func (x *expression) meantName(name string) string {
 	if x.shape.table.Column(name) != nil {
 		return fmt.Sprintf("write after.%s (or before.%s)", name, name)
 	}
-	candidates := append(names(), functionNames()...)
-	if x.payload {
-		candidates = append(candidates, x.shape.names()...)
+	if remedy := didYouMean(name, append(names(), functionNames()...)); remedy != "" {
+		return remedy
 	}
-	return didYouMean(name, candidates)
+	switch field := catalog.Suggest(name, x.shape.names()); {
+	case field == "":
+		return ""
+	case x.payload:
+		return fmt.Sprintf("did you mean %q?", field)
+	default:
+		return fmt.Sprintf("did you mean after.%s?", field)
+	}
 }
 
 func (x *expression) exampleField() string {
@@ -174,6 +180,11 @@ func (x *expression) checkMember(n *ast.MemberNode) ast.Node {
 	}
 	if call, ok := base.(*ast.CallNode); ok && calls(call, funcRef) {
 		return x.checkRelated(n, call)
+	}
+	if many2one, ok := x.relationOf(base); ok && !n.Method {
+		x.checkMember(base.(*ast.MemberNode))
+		x.failAt(n.Property, fmt.Sprintf("%q is the id of a record and has no members", many2one), idRemedy(many2one))
+		return anything(n)
 	}
 	if first, second, ok := x.secondRelation(base); ok {
 		x.failAt(n.Property, fmt.Sprintf("a path can follow one relation: %s would be the second after %s", second, first), "")
@@ -241,6 +252,20 @@ func (x *expression) checkRelated(n *ast.MemberNode, call *ast.CallNode) ast.Nod
 		x.reads.related = append(x.reads.related, r)
 	}
 	return at(n, &ast.MemberNode{Node: at(n, &ast.IdentifierNode{Value: typeRelated + many2one}), Property: at(name, &ast.StringNode{Value: c.Name})})
+}
+
+// relationOf recognises after.partner_id.
+func (x *expression) relationOf(n ast.Node) (many2one string, ok bool) {
+	m, ok := n.(*ast.MemberNode)
+	if !ok {
+		return "", false
+	}
+	name, isName := m.Property.(*ast.StringNode)
+	if _, row := isRow(m.Node); !row || !isName || x.shape.model == nil {
+		return "", false
+	}
+	to, _, _ := x.shape.many2one(x.cat, name.Value)
+	return name.Value, to.table != nil
 }
 
 // secondRelation recognises ref("partner_id").country_id, which has no members: it is an id.

@@ -29,17 +29,17 @@ func (c class) String() string { return classNames[c] }
 
 // classify says what v is, and returns what is inside when v is JSON or an array.
 func classify(v any) (class, any) {
-	switch v := v.(type) {
+	switch x := v.(type) { // v is passed on as it is: putting x into an interface again would allocate
 	case nil:
 		return classNull, nil
 	case column:
-		switch v.kind() {
+		switch x.kind() {
 		case cdc.KindInt, cdc.KindFloat, cdc.KindNumeric:
 			return classNumber, v
 		case cdc.KindDate, cdc.KindTimestamp, cdc.KindTimestampTZ:
 			return classTime, v
 		case cdc.KindJSON, cdc.KindArray, cdc.KindBytes:
-			return classify(v.structured())
+			return classify(x.structured())
 		}
 		return classText, v
 	case bool:

@@ -16,6 +16,8 @@ type watchedField struct {
 // that WAL left out has not changed; known is false when the old value is not there to compare with.
 func differ(before, after cdc.Value, content catalog.Content) (changed, known bool) {
 	switch {
+	case before.State == cdc.Present && after.State == cdc.Present && string(before.Text) == string(after.Text):
+		return false, true // nearly always
 	case after.State == cdc.Unknown:
 		return false, true
 	case before.State == cdc.Unknown:
@@ -24,7 +26,7 @@ func differ(before, after cdc.Value, content catalog.Content) (changed, known bo
 		return isTrue(before) != isTrue(after), true
 	case before.State != after.State:
 		return true, true
-	case after.State == cdc.Null || string(before.Text) == string(after.Text):
+	case after.State == cdc.Null:
 		return false, true
 	case isNumber(before) && isNumber(after):
 		return cdc.Numeric(before.Text).Cmp(cdc.Numeric(after.Text)) != 0, true
@@ -108,19 +110,22 @@ func (f *frame) written(r *Rule) (changed, known bool) {
 func (f *frame) compareRows() {
 	f.compared, f.differing = true, f.differing[:0]
 	rel, before, after := f.change.Rel, f.change.Before, f.change.After
-	for i := range rel.Columns {
-		name := rel.Columns[i].Name
-		if touched(name, f.table.odoo) {
+	for i, counts := range f.bound.counts {
+		if !counts {
 			continue
 		}
-		j := i
-		if before.Relation() != rel {
-			j = before.Relation().Column(name)
-		}
-		if changed, known := differ(before.Value(j), after.Value(i), f.table.table.Content(name)); changed || !known {
+		if changed, known := differ(valueOf(before, rel, i), valueOf(after, rel, i), f.bound.contents[i]); changed || !known {
 			f.differing = append(f.differing, i)
 		}
 	}
+}
+
+// valueOf returns what a row holds of column i of rel, which may be another shape of the row's table.
+func valueOf(row cdc.Row, rel *cdc.Relation, i int) cdc.Value {
+	if of := row.Relation(); of != rel {
+		i = of.Column(rel.Columns[i].Name)
+	}
+	return row.Value(i)
 }
 
 // touched says that a column's change alone is no write.

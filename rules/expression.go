@@ -132,6 +132,8 @@ var tokenName = regexp.MustCompile(`unexpected token (?:EOF|\w+\("(.*)"\))`)
 func syntaxError(message, text string) (string, string) {
 	m := tokenName.FindStringSubmatch(message)
 	switch {
+	case strings.HasPrefix(message, "invalid") && strings.HasSuffix(message, "value out of range"):
+		return "a whole number is too large", "write it with a point, as in 99999999999999999999.0"
 	case m == nil:
 		return message, ""
 	case m[0] == "unexpected token EOF":

@@ -13,8 +13,10 @@ import (
 type frame struct {
 	generation uint64 // distinguishes changes, so that cells need no clearing
 	tx         TxInfo
+	now        any // tx.Time in UTC; in an interface once per transaction
 	change     *cdc.Change
-	table      *watched // of change; nil when no rule watches its table
+	table      *watched // of change
+	bound      *binding // of change.Rel
 
 	before, after side
 	record        *side // the row that a reader means: after, or of an unlink before
@@ -44,12 +46,19 @@ const maxSteps = 100_000
 var (
 	// ErrNoOldRow says that WAL does not hold the old row: the table's replica
 	// identity is not FULL, or was not when the row was written.
-	ErrNoOldRow = fmt.Errorf("the old row is unknown: %w", cdc.ErrUnknown)
+	// errors.Is finds [cdc.ErrUnknown] in it too.
+	ErrNoOldRow error = noOldRow{}
 	// ErrNoColumn says that the table has lost a column that an expression reads.
 	ErrNoColumn = errors.New("the table has no such column any more")
 	// ErrTooMuchWork says that an expression ran away.
 	ErrTooMuchWork = errors.New("the expression visits too many elements")
 )
+
+type noOldRow struct{}
+
+func (noOldRow) Error() string { return "the old row is not in WAL" }
+
+func (noOldRow) Is(target error) bool { return target == cdc.ErrUnknown }
 
 // MissingError is a value that an expression reads and that is not there; it wraps
 // [cdc.ErrUnknown], ErrNoOldRow or ErrNoColumn.

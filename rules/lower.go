@@ -252,7 +252,8 @@ func (x *expression) fuse(n *ast.BinaryNode) ast.Node {
 	if !ok || !isText {
 		return nil
 	}
-	want, negated, side := text.Value, n.Operator == "!=", sideOf(row)
+	var want any = text.Value // in an interface once and for all
+	negated, side := n.Operator == "!=", sideOf(row)
 	return withFrame(n, func(env any) bool {
 		f := env.(*frame)
 		return equal(f.value(side(f), slot), want) != negated
@@ -299,7 +300,7 @@ func (x *expression) lowerFixed(n ast.Node, name, property string) ast.Node {
 	case property == "lsn":
 		return withFrame(n, func(env any) any { return env.(*frame).tx.LSN.String() })
 	}
-	return withFrame(n, func(env any) any { return env.(*frame).tx.Time.UTC() })
+	return commitTime(n)
 }
 
 // userSlots returns the slots of write_uid and create_uid, or -1.

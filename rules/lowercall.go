@@ -90,7 +90,7 @@ func (x *expression) lowerBuiltin(n *ast.BuiltinNode) ast.Node {
 }
 
 func commitTime(n ast.Node) ast.Node {
-	return withFrame(n, func(env any) any { return env.(*frame).tx.Time.UTC() })
+	return withFrame(n, func(env any) any { return env.(*frame).now })
 }
 
 // lowerFunction calls a function in the way that costs least for its number of arguments.

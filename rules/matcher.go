@@ -7,6 +7,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"walhook/cdc"
+	"walhook/cdc/catalog"
 )
 
 // Matcher runs the programs of a Set. It holds a virtual machine and buffers: one per goroutine.
@@ -23,6 +24,9 @@ type binding struct {
 	rel   *cdc.Relation
 	table *watched // nil when no rule watches the table
 	where []int32  // slot → column, or -1
+
+	contents []catalog.Content // column → what it holds
+	counts   []bool            // column → its change makes a write
 }
 
 // maxBindings bounds the cache of bindings. Relations are few, but every parked
@@ -81,15 +85,19 @@ func (m *Matcher) begin(tx TxInfo, c *cdc.Change) (*watched, []*Rule) {
 	}
 	rules := b.table.interested(c)
 	if len(rules) > 0 {
-		m.move(tx, c, b.table)
+		m.move(tx, c, b)
 	}
 	return b.table, rules
 }
 
-func (m *Matcher) move(tx TxInfo, c *cdc.Change, w *watched) {
-	f := &m.frame
+// move points the frame at a change, whose relation is bound to a watched table.
+func (m *Matcher) move(tx TxInfo, c *cdc.Change, b *binding) {
+	f, w := &m.frame, b.table
 	f.generation++
-	f.tx, f.change, f.table, f.compared = tx, c, w, false
+	if f.now == nil || !tx.Time.Equal(f.tx.Time) {
+		f.now = tx.Time.UTC()
+	}
+	f.tx, f.change, f.table, f.bound, f.compared = tx, c, w, b, false
 	f.before.row, f.before.where = c.Before, m.where(c.Before.Relation(), w)
 	f.after.row, f.after.where = c.After, m.where(c.After.Relation(), w)
 	f.record = &f.after
@@ -134,6 +142,11 @@ func newBinding(rel *cdc.Relation, w *watched) *binding {
 	b.where = make([]int32, len(w.columns))
 	for slot, name := range w.columns {
 		b.where[slot] = int32(rel.Column(name))
+	}
+	b.contents, b.counts = make([]catalog.Content, len(rel.Columns)), make([]bool, len(rel.Columns))
+	for i := range rel.Columns {
+		name := rel.Columns[i].Name
+		b.contents[i], b.counts[i] = w.table.Content(name), !touched(name, w.odoo)
 	}
 	return b
 }

@@ -69,7 +69,8 @@ func (r *Rule) Reads(rel *cdc.Relation) []int {
 // []byte, json.RawMessage, or []any and map[string]any of these. The error is an *EvalError.
 func (m *Matcher) Eval(r *Rule, output int, tx TxInfo, c *cdc.Change) (v any, err error) {
 	o := &r.outputs[output]
-	if m.set.watched[tableName{c.Rel.Schema, c.Rel.Name}] != r.watched {
+	b := m.bind(c.Rel)
+	if b.table != r.watched {
 		return nil, &EvalError{Rule: r.Name, Path: o.path(r), Offset: -1, Err: fmt.Errorf("the change is one of %s, not of %s", c.Rel, r.Table)}
 	}
 	defer func() {
@@ -77,7 +78,7 @@ func (m *Matcher) Eval(r *Rule, output int, tx TxInfo, c *cdc.Change) (v any, er
 			v, err = nil, &EvalError{Rule: r.Name, Path: o.path(r), Offset: -1, Err: raised(p)}
 		}
 	}()
-	m.move(tx, c, r.watched)
+	m.move(tx, c, b)
 	if o.program == nil {
 		slot := r.watched.slots[o.Column]
 		return plain(m.frame.value(m.frame.record, slot)), nil

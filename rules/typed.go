@@ -53,8 +53,8 @@ func (x *expression) typecheck(node ast.Node) {
 		x.fail(0, err.Error(), "")
 		return
 	}
-	message := inWords(misfit.Message)
-	x.fail(x.byteOffset(misfit.From), message, x.misfitRemedy(node, misfit))
+	message := reword(inWords(misfit.Message))
+	x.fail(x.byteOffset(misfit.From), message, x.misfitRemedy(node, misfit.From, message))
 }
 
 // environment gives every name its type.
@@ -159,46 +159,92 @@ func inWords(message string) string {
 	})
 }
 
-// misfitRemedy guesses what to do about operands that do not fit.
-func (x *expression) misfitRemedy(root ast.Node, misfit *file.Error) string {
-	find := &operandsAt{from: misfit.From}
-	ast.Walk(&root, find)
-	for _, n := range find.operands {
-		if m, ok := n.(*ast.MemberNode); ok {
-			name, ok := m.Property.(*ast.StringNode)
-			if _, row := isRow(m.Node); !ok || !row {
-				continue
-			}
-			if what, example := x.shape.perKey(name.Value); what != "" {
-				return fmt.Sprintf("field %q is %s; write after.%s", name.Value, what, example)
-			}
-			if _, _, trouble := x.shape.many2one(x.cat, name.Value); x.shape.model != nil && trouble == "" && strings.Contains(misfit.Message, "string") {
-				if f := x.shape.model.Field(name.Value); f != nil && f.Type == "many2one" {
-					return fmt.Sprintf("field %q holds the id of a record; its name is ref(%q).name", name.Value, name.Value)
-				}
-			}
+// wording are messages of expr in the words of someone who writes rules.
+var wording = []struct {
+	expr  *regexp.Regexp
+	words string
+}{
+	{regexp.MustCompile(`^invalid operation: (\S+) \(mismatched types (.+) and (.+)\)$`), `$1 does not fit between $2 and $3`},
+	{regexp.MustCompile(`^invalid operation: (\S+) \(mismatched type (.+)\)$`), `$1 does not fit $2`},
+	{regexp.MustCompile(`^cannot use (.+) as type (.+) in array$`), `a $1 is never in a list of $2`},
+	{regexp.MustCompile(`^cannot use (.+) as argument \(type (.+)\) to call (\S+) ?$`), `$3 takes $2, not $1`},
+	{regexp.MustCompile(`^invalid argument for (\S+) \(type (.+)\)$`), `$1 does not take $2`},
+	{regexp.MustCompile(`^builtin (\S+) takes only array \(got (.+)\)$`), `$1 takes a list, not $2`},
+	{regexp.MustCompile(`^non-boolean expression \(type (.+)\) used as condition$`), `a condition must be true or false, this is $1`},
+	{regexp.MustCompile(`^predicate should return boolean \(got (.+)\)$`), `a condition must be true or false, this is $1`},
+	{regexp.MustCompile(`^type (.+)\[.+\] is undefined$`), `$1 has no members`},
+	{regexp.MustCompile(`^type (.+) has no (?:field|method) (\S+)$`), `$1 has no member $2`},
+	{regexp.MustCompile("^error parsing regexp: (.+)$"), `no regular expression: $1`},
+}
+
+func reword(message string) string {
+	for _, w := range wording {
+		if w.expr.MatchString(message) {
+			return w.expr.ReplaceAllString(message, w.words)
 		}
 	}
-	m := misfit.Message
-	has := func(types ...string) bool {
-		for _, t := range types {
-			if !strings.Contains(m, t) {
+	return message
+}
+
+// misfitRemedy guesses what to do about operands that do not fit.
+func (x *expression) misfitRemedy(root ast.Node, from int, message string) string {
+	find := &operandsAt{from: from}
+	ast.Walk(&root, find)
+	for _, n := range find.operands {
+		if remedy := x.fieldRemedy(n, message); remedy != "" {
+			return remedy
+		}
+	}
+	has := func(words ...string) bool {
+		for _, w := range words {
+			if !regexp.MustCompile(`\b` + w + `\b`).MatchString(message) {
 				return false
 			}
 		}
 		return true
 	}
 	switch {
-	case has("time.Time", "string"):
+	case strings.HasPrefix(message, "a condition"):
+		return "compare it with something"
+	case strings.HasPrefix(message, "contains") && has("list"):
+		return "write value in list"
+	case has("date", "text"):
 		return `write a date as date("2024-12-31")`
-	case has("time.Time", "int"), has("time.Duration", "int"), has("time.Duration", "float64"):
+	case has("date", "number"), has("duration", "number"):
 		return `write a span of time as duration("7d") or duration("1h30m")`
-	case has("bool", "int"), has("bool", "float64"), has("bool", "string"):
+	case has("boolean"):
 		return "a boolean is true or false"
-	case has("string", "float64"), has("string", "int"):
+	case has("text", "number"):
 		return "text stands in quotes, numbers do not; float(…) reads a text as a number"
 	}
 	return ""
+}
+
+// fieldRemedy knows fields that do not hold what people expect.
+func (x *expression) fieldRemedy(n ast.Node, message string) string {
+	m, ok := n.(*ast.MemberNode)
+	if !ok {
+		return ""
+	}
+	name, ok := m.Property.(*ast.StringNode)
+	if _, row := isRow(m.Node); !ok || !row {
+		return ""
+	}
+	if what, example := x.shape.perKey(name.Value); what != "" {
+		return fmt.Sprintf("field %q is %s; write after.%s or before.%s", name.Value, what, example, example)
+	}
+	if x.shape.model == nil || !strings.Contains(message, "text") {
+		return ""
+	}
+	if to, _, _ := x.shape.many2one(x.cat, name.Value); to.table != nil {
+		return idRemedy(name.Value)
+	}
+	return ""
+}
+
+// idRemedy says how to read a field of the record that a many2one field points to.
+func idRemedy(many2one string) string {
+	return fmt.Sprintf("field %q holds the id of a record; the record's name is ref(%q).name", many2one, many2one)
 }
 
 // operandsAt collects the operands of the operators at a place.

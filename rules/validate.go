@@ -160,11 +160,12 @@ func (c *ruleCompiler) byTable(name string) shape {
 	if t := c.table(name); t != nil {
 		return shape{table: t, model: c.cat.ModelOf(t), name: name}
 	}
-	remedy := ""
+	remedy := didYouMean(name, c.tableNames())
+	if i := slices.IndexFunc(c.cat.Tables, func(t *catalog.Table) bool { return t.Name == name }); i >= 0 {
+		remedy = fmt.Sprintf("write table = %q", c.cat.Tables[i].String())
+	}
 	if c.cat.Model(name) != nil {
 		remedy = fmt.Sprintf("write model = %q", name)
-	} else {
-		remedy = didYouMean(name, c.tableNames())
 	}
 	c.fail("table", fmt.Sprintf("unknown table %q", name), remedy)
 	return shape{}

@@ -95,10 +95,8 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, fn func(context
 // retryDead moves dead letters back to log and queue.
 func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) error {
 	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
-	const move = `WITH new AS (
-			SELECT * FROM unnest($1::bigint[], $2::bigint[]) u (old, seq)
-		), gone AS (
-			DELETE FROM {schema}.dead_letter x USING new WHERE x.seq = new.old RETURNING x.*, new.seq AS new_seq
+	const move = `WITH gone AS (
+			DELETE FROM {schema}.dead_letter x USING unnest($1::bigint[], $2::bigint[]) u (was, becomes) WHERE x.seq = u.was RETURNING x.*, u.becomes AS new_seq
 		), logged AS (
 			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
 			SELECT new_seq, (now() AT TIME ZONE 'UTC')::date, id, endpoint, lane, rule, event, model, record, op, late OR NOT holds, commit_lsn, xid, commit_at, now(),

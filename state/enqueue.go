@@ -15,19 +15,19 @@ import (
 //
 //   - seq is given out under the lock on the source row, so its order is the order of commits.
 //   - The row of a lane that exists is locked and left as it is: DO UPDATE … WHERE false. Only new ones are returned.
-//   - A lane gets an owner only while the process row is there, which is locked for the rest of the transaction (see expireOthers), and
-//     only at endpoints that are not disabled.
+//   - A lane gets an owner only while the process row is there, which is locked before any lane and for the rest of the transaction (see
+//     expireOthers), and only at endpoints that are not disabled.
 //
 // An id is not unique in the log: what was sent again is logged again. That a transaction read twice is enqueued once
 // is the position's work.
 const enqueue = `
-WITH source AS (
+WITH me AS (
+	SELECT id FROM {schema}.process WHERE id = $19 FOR KEY SHARE
+), source AS (
 	UPDATE {schema}.source SET lsn = $23::text::pg_lsn, open_lsn = $24::text::pg_lsn, open_count = $25,
 		last_seq = last_seq + cardinality($1::text[]), reader = $19, updated_at = now()
 	WHERE lsn = $20::text::pg_lsn AND open_lsn = $21::text::pg_lsn AND open_count = $22 %s
-	RETURNING last_seq - cardinality($1::text[]) AS base, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day
-), me AS (
-	SELECT id FROM {schema}.process WHERE id = $19 FOR KEY SHARE
+	RETURNING last_seq - cardinality($1::text[]) AS base, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day, (SELECT id FROM me) AS me
 ), logged AS (
 	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
 	SELECT s.base + u.n, s.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body
@@ -41,7 +41,7 @@ WITH source AS (
 ), lanes AS (
 	INSERT INTO {schema}.lane AS l (endpoint, key, owner, due)
 	SELECT u.endpoint, u.key, CASE WHEN u.take AND u.endpoint <> ALL ((SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL)::text[])
-		THEN (SELECT id FROM me) END, now()
+		THEN s.me END, now()
 	FROM source s CROSS JOIN unnest($15::text[], $16::text[], $17::boolean[]) u (endpoint, key, take)
 	ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
 	ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false

@@ -31,22 +31,25 @@ type found struct {
 	more  bool
 }
 
+// nextInLanes reads the first queue rows of lanes by the primary key.
+const nextInLanes = `
+SELECT u.n, q.seq, q.day, q.attempts, q.bytes
+FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY u (endpoint, key, after, n)
+CROSS JOIN LATERAL (
+	SELECT seq, day, attempts, bytes FROM {schema}.queue
+	WHERE endpoint = u.endpoint AND lane = u.key AND seq > u.after ORDER BY seq LIMIT $4
+) q`
+
 // heads looks for up to perLane queue rows of each lane, within [delivery.LaneBytes]. The statement must be a later
 // one than that which locked the lanes: its snapshot then holds everything that was enqueued before the lock.
 func (db *DB) heads(b *pgx.Batch, lanes []wanted, perLane int, result *[]found) {
-	const look = `SELECT u.n, q.seq, q.day, q.attempts, q.bytes
-		FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY u (endpoint, key, after, n)
-		CROSS JOIN LATERAL (
-			SELECT seq, day, attempts, bytes FROM {schema}.queue
-			WHERE endpoint = u.endpoint AND lane = u.key AND seq > u.after ORDER BY seq LIMIT $4
-		) q`
 	endpoints, keys, after := make([]string, len(lanes)), make([]string, len(lanes)), make([]int64, len(lanes))
 	all := make([]found, len(lanes))
 	for i, w := range lanes {
 		endpoints[i], keys[i], after[i] = w.endpoint, w.key, w.after
 		all[i].wanted = w
 	}
-	b.Queue(db.sql(look), endpoints, keys, after, perLane+1).Query(func(rows pgx.Rows) error {
+	b.Queue(db.sql(nextInLanes), endpoints, keys, after, perLane+1).Query(func(rows pgx.Rows) error {
 		var n int64
 		var h head
 		_, err := pgx.ForEachRow(rows, []any{&n, &h.seq, &h.day, &h.attempts, &h.bytes}, func() error {

@@ -6,8 +6,6 @@ import (
 
 	"walhook/cdc"
 	"walhook/delivery"
-
-	"github.com/jackc/pglogrepl"
 )
 
 // laneKey names a lane.
@@ -50,4 +48,8 @@ func groupByLane(deliveries []*delivery.Delivery) grouped {
 }
 
 // parseLSN reads PostgreSQL's text form.
-func parseLSN(s string) (cdc.LSN, error) { return pglogrepl.ParseLSN(s) }
+func parseLSN(s string) (cdc.LSN, error) {
+	var lsn cdc.LSN
+	err := lsn.Scan(s)
+	return lsn, err
+}

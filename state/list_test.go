@@ -284,6 +284,9 @@ func TestParked(t *testing.T) {
 	if diff := cmp.Diff(*parked[0], list[2].Parked, cmpopts.IgnoreFields(delivery.Parked{}, "ParkedAt")); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
+	if n, err := db.CountParked(t.Context(), Filter{Rule: "r0"}); n != 3 || err != nil {
+		t.Errorf("counted %d: %v", n, err)
+	}
 	// p0 matches now, p2 fails again, p4 matches no more.
 	evaluate := func(_ context.Context, events []*delivery.Parked) (r Evaluated, err error) {
 		for _, e := range events {

@@ -60,17 +60,19 @@ func (w *writing) add(o *delivery.Outcome, owned bool) {
 	}
 }
 
+const endQueued = `DELETE FROM {schema}.queue q USING unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
+	WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
+
+const retryQueued = `UPDATE {schema}.queue q SET attempts = q.attempts + 1 FROM unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
+	WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
+
 // queue adds the statements to a batch.
 func (w *writing) queue(db *DB, b *pgx.Batch) {
-	const end = `DELETE FROM {schema}.queue q USING unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
-		WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
-	const again = `UPDATE {schema}.queue q SET attempts = q.attempts + 1 FROM unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
-		WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
 	if r := w.ended; len(r.seqs) > 0 {
-		b.Queue(db.sql(end), r.endpoints, r.lanes, r.seqs)
+		b.Queue(db.sql(endQueued), r.endpoints, r.lanes, r.seqs)
 	}
 	if r := w.retried; len(r.seqs) > 0 {
-		b.Queue(db.sql(again), r.endpoints, r.lanes, r.seqs)
+		b.Queue(db.sql(retryQueued), r.endpoints, r.lanes, r.seqs)
 	}
 	if len(w.attempts) > 0 {
 		w.queueAttempts(db, b)

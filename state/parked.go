@@ -57,6 +57,15 @@ func (db *DB) ListParked(ctx context.Context, f Filter) (list []ParkedEvent, err
 	return list, err
 }
 
+// CountParked returns how many parked events a filter selects, for a preview.
+func (db *DB) CountParked(ctx context.Context, f Filter) (n int64, err error) {
+	c := f.selectParked()
+	err = db.read(ctx, "count parked events", func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, expand("SELECT count(*) FROM {schema}.parked p WHERE "+c.where(), db.cfg.Schema), c.args...).Scan(&n)
+	})
+	return n, err
+}
+
 // DiscardParked deletes parked events, all that the filter selects, and returns how many.
 func (db *DB) DiscardParked(ctx context.Context, f Filter) (int64, error) {
 	c := f.selectParked()

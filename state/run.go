@@ -3,10 +3,10 @@ package state
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 )
 
 // Intervals of upkeep.
@@ -20,27 +20,24 @@ const (
 // ends it: failures are traced and tried again.
 func (p *Process) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { // ends the others when the process is closed
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { // ends the others when the process is closed
 		select {
 		case <-p.done:
 			cancel()
 		case <-ctx.Done():
 		}
-		return nil
 	})
-	g.Go(func() error { return p.keepLease(ctx) })
-	g.Go(func() error {
+	wg.Go(func() {
 		every(ctx, statisticsEvery, func() { p.trace("statistics", p.db.FlushStatistics(ctx)) })
-		return nil
 	})
-	g.Go(func() error {
+	wg.Go(func() {
 		p.upkeep(ctx)
 		every(ctx, upkeepEvery, func() { p.upkeep(ctx) })
-		return nil
 	})
-	return g.Wait()
+	defer cancel() // runs before the wait
+	return p.keepLease(ctx)
 }
 
 // keepLease renews at a third of the lease, and more often while that fails.

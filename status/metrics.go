@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// metrics are the Prometheus view of the document. The names are a contract; docs/configuration.md lists them.
+// metrics are the Prometheus view of the document. The names are a contract; the help texts say what they mean.
 type metrics struct {
 	registry *prometheus.Registry
 	attempts *prometheus.HistogramVec

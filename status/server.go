@@ -34,41 +34,36 @@ type Server struct {
 	clock lagClock
 }
 
-// New returns a server that does not listen yet.
-func New(cfg Config, info Info, sources Sources) (*Server, error) {
+// Listen takes the port, so that a port in use is told before anything else starts. The error is a *[ListenError].
+// With Listen "off" the listener is nil.
+func Listen(ctx context.Context, cfg Config) (net.Listener, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.WithDefaults()
-	s := &Server{cfg: cfg, info: info, sources: sources, now: time.Now, cache: &cache{reader: sources.State, ttl: cfg.CacheFor}}
+	if cfg.Off() {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, &ListenError{Address: cfg.Listen, InUse: errors.Is(err, syscall.EADDRINUSE), Err: err}
+	}
+	return l, nil
+}
+
+// New returns a server for a listener, which is nil when no pages are wanted. Run starts it.
+func New(cfg Config, info Info, sources Sources, listener net.Listener) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.WithDefaults()
+	s := &Server{cfg: cfg, info: info, sources: sources, listener: listener, now: time.Now, cache: &cache{reader: sources.State, ttl: cfg.CacheFor}}
 	s.metrics = newMetrics(info, func() Document { return s.Document(context.Background()) })
 	return s, nil
 }
 
-// Listen takes the port, so that a port in use is told before anything else starts.
-// The error is a *[ListenError]. With Listen "off" it does nothing.
-func (s *Server) Listen(ctx context.Context) error {
-	if s.cfg.Off() {
-		return nil
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
-	if err != nil {
-		return &ListenError{Address: s.cfg.Listen, InUse: errors.Is(err, syscall.EADDRINUSE), Err: err}
-	}
-	s.listener = l
-	return nil
-}
-
-// Close gives the port back; for when Run is never called.
-func (s *Server) Close() error {
-	if s.listener == nil {
-		return nil
-	}
-	return s.listener.Close()
-}
-
-// Addr is the address that Listen took, "" when off.
+// Addr is the listener's address, "" without one.
 func (s *Server) Addr() string {
 	if s.listener == nil {
 		return ""
@@ -83,7 +78,7 @@ func (s *Server) Attempt(endpoint, result string, took time.Duration) {
 }
 
 // Run serves until the context is cancelled, and watches the stream's progress all the while.
-// It owns the listener. Requests under way get two seconds to end.
+// It closes the listener. Requests under way get two seconds to end.
 func (s *Server) Run(ctx context.Context) error {
 	watch := make(chan struct{})
 	go func() {

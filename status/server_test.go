@@ -70,7 +70,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 	s, err := New(cfg, info, Sources{
 		State: f.reader, Stream: func() cdc.Progress { return f.stream }, Slot: func() SlotState { return f.slot },
 		Activity: func() []Activity { return []Activity{{Endpoint: "erp", InFlight: 2}} },
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,19 +356,20 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	f := newFixture(t, Config{Listen: l.Addr().String()})
 	var inUse *ListenError
-	if err := f.Listen(t.Context()); !errors.As(err, &inUse) || !inUse.InUse || inUse.Hint() == "" {
+	if _, err := Listen(t.Context(), Config{Listen: l.Addr().String()}); !errors.As(err, &inUse) || !inUse.InUse || inUse.Hint() == "" {
 		t.Errorf("listen on a port in use: %v", err)
 	}
 }
 
 func TestRunServesAndStops(t *testing.T) {
-	s, err := New(Config{Listen: "127.0.0.1:0"}, Info{}, Sources{State: &fakeReader{bound: true}})
+	cfg := Config{Listen: "127.0.0.1:0"}
+	listener, err := Listen(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Listen(t.Context()); err != nil {
+	s, err := New(cfg, Info{}, Sources{State: &fakeReader{bound: true}}, listener)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

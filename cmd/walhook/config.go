@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -289,12 +288,4 @@ func (c *Config) infoOf(version string, started time.Time) status.Info {
 		info.Rules[r.Name] = r.Active == nil || *r.Active
 	}
 	return info
-}
-
-// path is where the configuration was read, absolute, for messages.
-func (c *Config) path() string {
-	if abs, err := filepath.Abs(c.Doc.name); err == nil {
-		return abs
-	}
-	return c.Doc.name
 }

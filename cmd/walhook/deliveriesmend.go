@@ -205,7 +205,7 @@ func (c *Config) retryParked(ctx context.Context, db *state.DB, f state.Filter) 
 		return 0, 0, environmentError(err, "")
 	}
 	defer live.Close()
-	planner := delivery.NewPlanner(delivery.Identity{SystemID: stored.SystemID, DatabaseOID: stored.DatabaseOID}, s.rules, c.Endpoints, relatedRows{live}.loader())
+	planner := delivery.NewPlanner(delivery.Identity{SystemID: stored.SystemID, DatabaseOID: stored.DatabaseOID}, s.rules, c.Endpoints, relatedRows{live})
 	active := map[string]bool{}
 	for _, r := range s.rules.Rules() {
 		active[r.Name] = r.IsActive()

@@ -44,11 +44,14 @@ usual places, and downloaded when the machine has none. Ctrl-C cleans up.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &demo{app: a, keep: keep}
 			err := d.run(cmd.Context())
-			if err != nil && cmd.Context().Err() != nil && errors.Is(context.Cause(cmd.Context()), errInterrupted) {
-				fmt.Fprintln(a.stdout, "\ninterrupted: everything is cleaned up")
-				return nil
+			if cmd.Context().Err() == nil || !errors.Is(context.Cause(cmd.Context()), errInterrupted) {
+				return err
 			}
-			return err
+			fmt.Fprintln(a.stdout, "\ninterrupted: everything is cleaned up")
+			if d.over {
+				return err // what the day showed
+			}
+			return d.leftBehind
 		},
 	}
 	c.Flags().BoolVar(&keep, "keep", false, "leave it running after the day, for SQL of your own")
@@ -68,14 +71,20 @@ type demo struct {
 	folder   string
 	config   string // path of the configuration file
 
-	seen    int // arrivals that were looked at
+	seen    int  // arrivals that were looked at
+	over    bool // the day has been played
 	failed  []string
 	closers []closer
+
+	leftBehind error // what could not be cleaned up
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
 	began := time.Now()
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() {
+		d.leftBehind = d.close()
+		err = errors.Join(err, d.leftBehind)
+	}()
 	d.say("walhook demo: a private PostgreSQL, Odoo's tables, a receiver, and walhook between them\n")
 	if err := d.database(ctx); err != nil {
 		return err
@@ -98,7 +107,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if d.pipeline, err = openPipeline(ctx, cfg, log, false); err != nil {
 		return err
 	}
-	d.say("walhook streams, %s after the start; rules, slot and endpoints are those of %s\n", time.Since(began).Round(100*time.Millisecond), "an ordinary walhook.toml")
+	d.say("walhook streams, %s after the start: 6 rules, 2 endpoints, all in an ordinary walhook.toml\n", time.Since(began).Round(100*time.Millisecond))
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- errors.Join(d.pipeline.Run(running), d.pipeline.Close()) }()
@@ -113,13 +122,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.day(day); err != nil {
 		return err
 	}
-	if err := d.summary(time.Since(began)); err != nil && !d.keep {
-		return err
+	d.over = true
+	if err = d.summary(time.Since(began)); d.keep {
+		err = errors.Join(err, d.stay(ctx, ended))
 	}
-	if d.keep {
-		return d.stay(ctx, ended, stop)
-	}
-	return nil
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // database starts the server and makes an Odoo-shaped database in it, owned by Odoo's role.
@@ -205,16 +217,15 @@ func freeAddress(ctx context.Context) (string, error) {
 }
 
 // stay shows how to go on, and every webhook as it comes, until it is interrupted.
-func (d *demo) stay(ctx context.Context, ended chan error, stop func()) error {
-	psql, err := exec.LookPath("psql")
-	if err != nil {
-		psql = filepath.Join(d.server.Bin(), "psql")
-		if _, err := os.Stat(psql); err != nil {
-			psql = "psql"
+func (d *demo) stay(ctx context.Context, ended chan error) error {
+	psql := "psql"
+	if _, err := exec.LookPath(psql); err != nil {
+		if beside := filepath.Join(d.server.Bin(), "psql"); exists(beside) {
+			psql = beside
 		}
 	}
 	d.say("\nIt goes on running. In another terminal:\n")
-	d.say("  %s '%s'", filepath.Base(psql), d.odooDSN)
+	d.say("  %s '%s'", psql, d.odooDSN)
 	d.say("    INSERT INTO res_partner (name, city, is_company) VALUES ('You', 'Here', false);")
 	d.say("    UPDATE product_template SET list_price = 9.99 WHERE id = 7;")
 	d.say("  walhook status --config %s", d.config)
@@ -225,12 +236,10 @@ func (d *demo) stay(ctx context.Context, ended chan error, stop func()) error {
 	})
 	select {
 	case <-ctx.Done():
-		d.say("\ninterrupted: cleaning up")
 		return nil
 	case err := <-ended:
-		ended <- nil
-		stop()
-		return fmt.Errorf("walhook: %w", err)
+		ended <- err // for run, which says so
+		return nil
 	}
 }
 

@@ -63,6 +63,14 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 	for _, w := range cfg.Warnings {
 		log.Warn().Str("warning", w).Msg("configuration")
 	}
+	// The port first: a walhook that runs already is the likeliest reason for everything else that fails.
+	listener, err := status.Listen(ctx, cfg.status())
+	if err != nil {
+		return p, environmentError(err, "")
+	}
+	if listener != nil {
+		p.defers("status pages", listener.Close)
+	}
 	if p.sender, err = delivery.NewHTTPSender(cfg.Endpoints, build.Version); err != nil {
 		return p, &failure{err: err, code: exitUsage}
 	}
@@ -73,16 +81,13 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 	if err := p.openState(ctx, build.Version, adopt); err != nil {
 		return p, err
 	}
-	info := cfg.infoOf(build.Version, time.Now())
-	info.Database = p.survey.facts.Database
-	if p.server, err = status.New(cfg.status(), info, p.sources()); err != nil {
+	if err := p.assemble(); err != nil {
 		return p, err
 	}
-	if err := p.server.Listen(ctx); err != nil {
-		return p, environmentError(err, "")
-	}
-	p.defers("status pages", p.server.Close)
-	return p, p.assemble(ctx)
+	info := cfg.infoOf(build.Version, time.Now())
+	info.Database = p.survey.facts.Database
+	p.server, err = status.New(cfg.status(), info, p.sources(), listener)
+	return p, err
 }
 
 // inspect looks at the source and refuses what preflight finds wrong.
@@ -181,7 +186,7 @@ func (p *pipeline) awaitSlot(ctx context.Context) error {
 }
 
 // assemble builds the moving parts. Nothing moves yet.
-func (p *pipeline) assemble(ctx context.Context) (err error) {
+func (p *pipeline) assemble() (err error) {
 	dsn := p.cfg.Source.DSN.reveal()
 	if p.lookups, err = cdc.NewLive(dsn); err != nil {
 		return environmentError(err, "")
@@ -192,12 +197,12 @@ func (p *pipeline) assemble(ctx context.Context) (err error) {
 	}
 	p.engine = delivery.NewEngine(p.process, p.sender, p.cfg.Endpoints, delivery.EngineOptions{Lease: p.process.LeaseUntil, Trace: p.engineTrace()})
 	identity := delivery.Identity{SystemID: p.at.identity.SystemID, DatabaseOID: p.at.identity.DatabaseOID}
-	planner := delivery.NewPlanner(identity, p.survey.rules, p.cfg.Endpoints, relatedRows{p.lookups}.loader())
+	planner := delivery.NewPlanner(identity, p.survey.rules, p.cfg.Endpoints, relatedRows{p.lookups})
 	ingest := delivery.NewIngest(p.process, planner, p.engine, p.at.position, p.ingestTrace())
 	cfg := p.cfg.source()
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = p.at.identity.SystemID, p.at.identity.Timeline, p.at.identity.DatabaseOID
 	p.source = cdc.NewSource(cfg, ingest, p.survey.rules.Wants, p.sourceTrace())
-	return ctx.Err()
+	return nil
 }
 
 // Run streams and delivers until ctx is cancelled, then stops in order: the stream first, which finishes its batch

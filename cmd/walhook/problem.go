@@ -66,7 +66,7 @@ func (d *document) excerpt(at span) string {
 	}
 	line := strings.TrimRight(text[from:to], "\r")
 	shown := d.presentable(line, from)
-	if shown == "" || at.from-from > len(shown) {
+	if shown == "" || at.from-from > len(shown)+2 {
 		return ""
 	}
 	// Tabs stay tabs under tabs, so that the caret stands where it should.

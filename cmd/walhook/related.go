@@ -12,16 +12,17 @@ import (
 // know how rows are fetched, and cdc, which may not know rules.
 type relatedRows struct{ live *cdc.Live }
 
+var _ delivery.Loader = relatedRows{}
+
 // Load fetches the rows: one query for each table.
 func (r relatedRows) Load(ctx context.Context, refs []rules.Ref) (rules.Related, error) {
 	wanted := make([]cdc.Ref, len(refs))
 	for i, ref := range refs {
 		wanted[i] = cdc.Ref(ref)
 	}
-	return r.live.Load(ctx, wanted)
-}
-
-func (r relatedRows) loader() delivery.Loader {
-	l, _ := any(r).(delivery.Loader)
-	return l
+	rows, err := r.live.Load(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
 }

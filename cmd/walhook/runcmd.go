@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walhook/cdc"
+	"walhook/delivery"
 	"walhook/state"
 )
 
@@ -63,6 +64,12 @@ func classify(err error) error {
 		var mismatch *state.MismatchError
 		if errors.As(e, &slot) || errors.As(e, &position) || errors.As(e, &identity) || errors.As(e, &refused) || errors.As(e, &mismatch) {
 			e = environmentError(e, "")
+		}
+		if errors.Is(e, delivery.ErrSuperseded) {
+			e = &failure{err: e, code: exitFailed, hint: "another walhook reads this slot with the same state; one is enough"}
+		}
+		if errors.Is(e, state.ErrLeaseLost) {
+			e = &failure{err: e, code: exitFailed, hint: "this process stood still for longer than state.lease; start it again"}
 		}
 		all = append(all, e)
 	}

@@ -91,7 +91,7 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 	blocking := s.blocking()
 	steps := cdc.SetupSteps(s.survey.facts, s.survey.needs, s.role)
 	if s.dryRun {
-		return errors.Join(s.script(steps), blocking)
+		return errors.Join(s.script(steps, s.stateReady(ctx)), blocking)
 	}
 	if blocking != nil {
 		return blocking
@@ -127,7 +127,7 @@ func (s *setup) metadataNeeds(ctx context.Context) ([]cdc.TableNeed, error) {
 	var privilege *catalog.PrivilegeError
 	if !errors.As(err, &privilege) {
 		if err != nil {
-			return nil, environmentError(fmt.Errorf("read the catalog: %w", err), "")
+			return nil, environmentError(err, "")
 		}
 		return nil, nil
 	}
@@ -274,15 +274,29 @@ func split(steps []cdc.Step) (owner, role []cdc.Step) {
 	return owner, role
 }
 
-// script prints the SQL. A superuser can run it as a whole; otherwise each login runs its own part.
-func (s *setup) script(steps []cdc.Step) error {
+// stateReady says whether the state schema is there, of this program's version.
+func (s *setup) stateReady(ctx context.Context) bool {
+	db, err := state.Open(ctx, s.cfg.state(currentBuild().Version))
+	if err != nil {
+		return false // the role or the database is not there yet either
+	}
+	defer closeState(db)
+	return db.Check(ctx) == nil
+}
+
+// script prints the SQL that is missing. A superuser can run it as a whole; otherwise each login runs its own part.
+func (s *setup) script(steps []cdc.Step, stateReady bool) error {
+	if len(steps) == 0 && stateReady {
+		s.say("-- nothing to do: everything is set up")
+		return nil
+	}
 	byOwner, byRole := split(steps)
 	f := s.survey.facts
 	database, role := pgx.Identifier{f.Database}.Sanitize(), pgx.Identifier{s.role}.Sanitize()
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- walhook setup of database %s, slot %s, publication %s, role %s.\n", f.Database, f.SlotName, f.PublicationName, s.role)
 	b.WriteString("-- A superuser can run it as a whole: psql -d " + f.Database + " -v ON_ERROR_STOP=1 -f setup.sql\n")
-	b.WriteString("-- Otherwise each part is for the login that it names, in this order. It can be run again.\n")
+	b.WriteString("-- Otherwise each part is for the login that it names, in this order.\n")
 	if !f.Role.Exists {
 		fmt.Fprintf(&b, "\n-- 0. As a superuser: the role does not exist yet. Choose its password.\n-- CREATE ROLE %s LOGIN REPLICATION PASSWORD '…';\n", role)
 	}
@@ -290,7 +304,7 @@ func (s *setup) script(steps []cdc.Step) error {
 	if err != nil {
 		return fmt.Errorf("write the state schema's SQL: %w", err)
 	}
-	lends := s.lends()
+	lends := s.lends() && !stateReady
 	if len(byOwner) > 0 || lends {
 		owner := f.DatabaseOwner
 		fmt.Fprintf(&b, "\n-- 1. As the owner of the tables and of the database (%s), or as a superuser\n", owner)
@@ -300,16 +314,19 @@ func (s *setup) script(steps []cdc.Step) error {
 		}
 		b.WriteString("RESET lock_timeout;\n")
 	}
-	fmt.Fprintf(&b, "\n-- 2. As %s\nSET ROLE %s;\n", s.role, role)
-	if s.cfg.stateInSource() {
-		b.WriteString(migration)
+	here := s.cfg.stateInSource() && !stateReady
+	if here || len(byRole) > 0 {
+		fmt.Fprintf(&b, "\n-- 2. As %s\nSET ROLE %s;\n", s.role, role)
+		if here {
+			b.WriteString(migration)
+		}
+		b.WriteString(cdc.Script(byRole))
+		b.WriteString("RESET statement_timeout;\nRESET ROLE;\n")
 	}
-	b.WriteString(cdc.Script(byRole))
-	b.WriteString("RESET statement_timeout;\nRESET ROLE;\n")
 	if lends {
 		fmt.Fprintf(&b, "\n-- 3. As the owner of the database (%s), or as a superuser\nREVOKE CREATE ON DATABASE %s FROM %s;\n", f.DatabaseOwner, database, role)
 	}
-	if !s.cfg.stateInSource() {
+	if !s.cfg.stateInSource() && !stateReady {
 		to := targetOf(s.cfg.State.DSN.reveal())
 		fmt.Fprintf(&b, "\n-- In the state's database, as %s\n\\connect \"host=%s port=%d dbname=%s user=%s\"\n%s", to.user, to.host, to.port, to.database, to.user, migration)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,7 +29,7 @@ type survey struct {
 func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...cdc.TableNeed) (*survey, error) {
 	cat, err := catalog.Load(ctx, conn)
 	if err != nil {
-		return nil, environmentError(fmt.Errorf("read the catalog: %w", err), "")
+		return nil, environmentError(err, "")
 	}
 	set, err := rules.Compile(c.Rules, cat)
 	if err != nil {
@@ -74,10 +75,31 @@ func connect(ctx context.Context, key, text string) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, environmentError(fmt.Errorf("connect to %s: %w", key, err), connectHint(err, key, cfg))
+		return nil, environmentError(&connectError{key: key, err: err}, connectHint(err, key, cfg))
 	}
 	return conn, nil
 }
+
+// connectError is a connection that could not be made, in one line: pgx tries each address with and without TLS
+// and lists all of it.
+type connectError struct {
+	key string
+	err error
+}
+
+func (e *connectError) Error() string {
+	var reasons []string
+	lines := strings.Split(e.err.Error(), "\n")
+	for _, line := range lines[min(1, len(lines)-1):] {
+		line = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(line), "server error: "), "dial error: ")
+		if !slices.Contains(reasons, line) && !strings.HasSuffix(line, "server refused TLS connection") {
+			reasons = append(reasons, line)
+		}
+	}
+	return fmt.Sprintf("connect to %s: %s", e.key, strings.Join(reasons, "; "))
+}
+
+func (e *connectError) Unwrap() error { return e.err }
 
 // connectHint says what to look at when a connection cannot be made.
 func connectHint(err error, key string, cfg *pgx.ConnConfig) string {

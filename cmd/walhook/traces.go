@@ -30,15 +30,15 @@ func (p *pipeline) sourceTrace() cdc.Trace {
 			log.Info().Str("database", s.Database).Str("server", s.Server).Stringer("start", s.Start).Stringer("end", s.End).Int("reconnects", s.Reconnects).Msg("streaming")
 		},
 		Disconnected: func(err error, retry time.Duration) {
-			withHint(log.Warn(), err).Dur("retry_in", retry).Msg("stream lost")
+			withHint(log.Warn(), err).Dur("retry_in_ms", retry).Msg("stream lost")
 		},
 		Batch: func(b cdc.Batch) {
 			p.noteHandler(nil)
-			log.Debug().Int("transactions", b.Transactions).Int("changes", b.Changes).Int64("bytes", b.Bytes).Stringer("last", b.Last).Stringer("durable", b.Durable).Dur("took", b.Duration).Msg("batch")
+			log.Debug().Int("transactions", b.Transactions).Int("changes", b.Changes).Int64("bytes", b.Bytes).Stringer("last", b.Last).Stringer("durable", b.Durable).Dur("took_ms", b.Duration).Msg("batch")
 		},
 		Retry: func(err error, n int, retry time.Duration) {
 			p.noteHandler(err)
-			withHint(log.Warn(), err).Int("failures", n).Dur("retry_in", retry).Msg("batch not committed")
+			withHint(log.Warn(), err).Int("failures", n).Dur("retry_in_ms", retry).Msg("batch not committed")
 		},
 		Truncated: func(table *cdc.Relation, tx *cdc.Tx) {
 			log.Error().Stringer("table", table).Uint32("xid", tx.XID).Stringer("lsn", tx.CommitLSN).Time("at", tx.CommitTime).Msg("a watched table was truncated: its rows are gone without an event each")
@@ -56,7 +56,7 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 	log := p.log
 	return delivery.IngestTrace{
 		Enqueued: func(deliveries, parked, lanes int, took time.Duration) {
-			log.Debug().Int("deliveries", deliveries).Int("parked", parked).Int("lanes", lanes).Dur("took", took).Msg("enqueued")
+			log.Debug().Int("deliveries", deliveries).Int("parked", parked).Int("lanes", lanes).Dur("took_ms", took).Msg("enqueued")
 		},
 		Parked: func(e *delivery.Parked) {
 			log.Error().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Stringer("lsn", e.CommitLSN).
@@ -91,13 +91,13 @@ func (p *pipeline) engineTrace() delivery.Trace {
 			}
 			e.Str("id", d.ID).Str("endpoint", d.Endpoint).Str("rule", d.Rule).Str("event", d.Event).Str("model", d.Model).Str("record", d.Record).
 				Stringer("lsn", d.CommitLSN).Int("attempt", a.Number).Str("result", string(o.Result)).Int("status", a.Status).
-				Int("bytes", len(d.Body)).Dur("took", a.Total).Dur("age", a.At.Sub(d.CommitAt)).Msg("attempt")
+				Int("bytes", len(d.Body)).Dur("took_ms", a.Total).Dur("age_ms", a.At.Sub(d.CommitAt)).Msg("attempt")
 		},
 		ClaimFailed: func(endpoint string, err error, retry time.Duration) {
-			withHint(log.Warn(), err).Str("endpoint", endpoint).Dur("retry_in", retry).Msg("queue not read")
+			withHint(log.Warn(), err).Str("endpoint", endpoint).Dur("retry_in_ms", retry).Msg("queue not read")
 		},
 		FinishFailed: func(err error, waiting int, retry time.Duration) {
-			withHint(log.Warn(), err).Int("waiting", waiting).Dur("retry_in", retry).Msg("outcomes not committed")
+			withHint(log.Warn(), err).Int("waiting", waiting).Dur("retry_in_ms", retry).Msg("outcomes not committed")
 		},
 		Disabled: func(endpoint, reason string) {
 			log.Error().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints enable "+endpoint).Msg("endpoint disabled")

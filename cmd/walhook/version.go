@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// releaseVersion is set by the linker for releases: -X main.releaseVersion=1.2.3.
-var releaseVersion = ""
+// version is set by the linker for releases: -X main.version=1.2.3.
+var version = ""
 
 // build says what is running.
 type build struct {
@@ -22,7 +22,7 @@ type build struct {
 
 // currentBuild reads what the Go tool and the linker left in the binary.
 func currentBuild() build {
-	b := build{Version: releaseVersion, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		for _, s := range info.Settings {

@@ -6,26 +6,30 @@
 //
 // It follows Standard Webhooks: type, timestamp, data.
 //
-//		{
-//		  "type": "sale.order.confirmed",
-//		  "timestamp": "2026-03-01T09:30:00.123456Z",
-//		  "data": {
-//		    "id": 42, "model": "sale.order", "op": "write",
-//		    "record": {"name": "S00042", "amount_total": 1250.50},
-//		    "changes": {"state": {"before": "draft", "after": "sale"}},
-//		    "rule": "sale_order_confirmed", "lsn": "0/16B3748", "xid": 4711,
-//		    "omitted": ["note"]
-//		  }
-//		}
+//	{
+//	  "type": "sale.order.confirmed",
+//	  "timestamp": "2026-03-01T09:30:00.123456Z",
+//	  "data": {
+//	    "id": 42, "model": "sale.order", "op": "write",
+//	    "record": {"name": "S00042", "amount_total": 1250.50},
+//	    "changes": {"amount_total": {"before": 0, "after": 1250.50}},
+//	    "rule": "sale_order_confirmed", "lsn": "0/16B3748", "xid": 4711,
+//	    "omitted": ["note"]
+//	  }
+//	}
 //
-//	  - timestamp is the time of the commit, in UTC.
-//	  - id is a number where the primary key is one integer, else the key as text.
-//	  - record is the row after the transaction, of an unlink the row before it. Its keys come in the order of the
-//	    rule's fields or payload; of a whole record in the order of the table's columns.
-//	  - changes is there for writes whose old row is known. It names the columns that
-//	    the record shows and that are different, with both values.
-//	  - omitted names what is left out although the rule shows it: values that WAL does not hold (they are
-//	    never sent as null), and values too large for a whole record. It is absent when nothing is.
+// What the members mean:
+//
+//   - timestamp: the time of the commit, in UTC.
+//   - id: a number where the primary key is one integer, else the key as text.
+//   - record: the row after the transaction, of an unlink the row before it. Its
+//     keys come in the order of the rule's fields; of a payload sorted by name;
+//     of a whole record in the order of the table's columns.
+//   - changes: of writes whose old row is known, the columns that the record shows
+//     and that are different, by column name, with both values.
+//   - omitted: what is left out although the rule shows it: values that WAL does
+//     not hold, which are never sent as null, and values too large for a whole
+//     record. It is absent when nothing is left out.
 //
 // A whole record, which is what a rule without fields and payload sends, leaves out html and binary columns
 // without a word, and values over [LargeValue], which omitted names. Secrets ([catalog.Secret]) are left out always.

@@ -26,7 +26,7 @@ var allowed = map[string]struct{ own, third []string }{
 	"state":               {own: []string{"cdc", "delivery", "status"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"status":              {own: []string{"cdc", "delivery"}, third: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
 	"cmd/walhook":         {own: []string{"*"}, third: []string{"*"}},
-	"internal/pgserver":   {third: []string{"github.com/fergusstrange/embedded-postgres", "github.com/jackc/pgx/v5"}},
+	"internal/pgserver":   {third: []string{"github.com/fergusstrange/embedded-postgres"}},
 	"internal/pgtest":     {own: []string{"internal/pgserver"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"internal/archtest":   {},
 	"internal/acceptance": {own: []string{"internal/pgtest"}, third: []string{"github.com/jackc/pgx/v5"}},

@@ -5,12 +5,15 @@ package pgserver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	embedded "github.com/fergusstrange/embedded-postgres"
 )
@@ -30,44 +33,62 @@ func (o Options) download(ctx context.Context, a account) (*binaries, error) {
 	if o.Offline {
 		return nil, o.missing(nil)
 	}
-	if err := os.MkdirAll(home, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache directory: %w", err)
 	}
-	// The library fetches, unpacks and then runs a server of its own. Only the first two are
-	// wanted: where it can't run one (as root), the programs are there all the same.
+	// Unpacked here and then moved as a whole: a download that is broken off leaves nothing
+	// that looks like a finished one.
 	scratch, err := os.MkdirTemp(dir, "scratch-")
 	if err != nil {
 		return nil, fmt.Errorf("make a scratch directory: %w", err)
 	}
-	defer os.RemoveAll(scratch)
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	config := embedded.DefaultConfig().Version(version).Port(uint32(port)).
-		CachePath(filepath.Join(dir, "archives")).BinariesPath(home).
-		RuntimePath(filepath.Join(scratch, "run")).DataPath(filepath.Join(scratch, "data")).
-		Logger(io.Discard).StartTimeout(o.startTimeout()).
-		BinaryRepositoryURL(cmp.Or(o.Repository, os.Getenv("WALHOOK_PG_REPOSITORY"), DefaultRepository))
-	done := make(chan error, 1)
-	go func() {
-		server := embedded.NewDatabase(config)
-		err := server.Start()
-		if err == nil {
-			err = server.Stop()
-		}
-		done <- err
-	}()
+	fetched := make(chan error, 1)
+	go func() { fetched <- o.fetch(version, dir, scratch) }()
 	select {
-	case err = <-done:
+	case err = <-fetched:
+		defer os.RemoveAll(scratch)
 	case <-ctx.Done():
-		return nil, ctx.Err() // the download goes on in the background until it ends or the process does
+		// The library knows no context: it goes on until it ends or the process does.
+		go func() {
+			<-fetched
+			os.RemoveAll(scratch)
+		}()
+		return nil, ctx.Err()
 	}
-	found, probeErr := probe(ctx, a, bin)
-	if probeErr != nil {
+	unpacked := filepath.Join(scratch, "home")
+	if _, probeErr := probe(ctx, a, filepath.Join(unpacked, "bin")); probeErr != nil {
 		return nil, o.missing(cmp.Or(err, probeErr))
 	}
+	if err := os.Rename(unpacked, home); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return nil, fmt.Errorf("put PostgreSQL's programs into the cache: %w", err)
+	} // or another process was faster
+	found, err := probe(ctx, a, bin)
+	if err != nil {
+		return nil, o.missing(err)
+	}
 	return found, nil
+}
+
+// fetch unpacks the programs below scratch/home. The library fetches, unpacks and then runs a server of its
+// own. Only the first two are wanted: where it can't run one (as root), the programs are there all the same,
+// so what matters is what is found, and the error only explains why nothing is.
+func (o Options) fetch(version embedded.PostgresVersion, cache, scratch string) error {
+	if err := os.Chmod(scratch, 0o755); err != nil { // for the server's account
+		return fmt.Errorf("open the scratch directory: %w", err)
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	server := embedded.NewDatabase(embedded.DefaultConfig().Version(version).Port(uint32(port)).
+		CachePath(filepath.Join(cache, "archives")).BinariesPath(filepath.Join(scratch, "home")).
+		RuntimePath(filepath.Join(scratch, "run")).DataPath(filepath.Join(scratch, "data")).
+		Logger(io.Discard).StartTimeout(o.startTimeout()).
+		BinaryRepositoryURL(cmp.Or(o.Repository, os.Getenv("WALHOOK_PG_REPOSITORY"), DefaultRepository)))
+	if err := server.Start(); err != nil {
+		return err
+	}
+	return server.Stop()
 }
 
 func (o Options) missing(err error) error {

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Server is a running cluster. Its methods may not be called concurrently.
@@ -143,12 +141,13 @@ func (s *Server) socketDir() string {
 	return s.dir
 }
 
-// start starts the postmaster and waits until it answers. A port that somebody
-// else takes in between is no failure: another is tried.
+// start starts the postmaster and waits until it answers. At the first start a free port that
+// somebody else takes in between is no failure: another is tried. Later the port stays.
 func (s *Server) start(ctx context.Context) error {
 	var err error
+	first := s.port == 0
 	for range 10 {
-		if s.port == 0 {
+		if first {
 			if s.port, err = freePort(); err != nil {
 				return err
 			}
@@ -161,12 +160,15 @@ func (s *Server) start(ctx context.Context) error {
 		}
 		s.signal(syscall.SIGQUIT)
 		<-s.exited
+		if ctx.Err() != nil {
+			return s.failure(err)
+		}
 		out := s.log.String()
 		switch {
-		case strings.Contains(out, "could not bind") && s.opts.Port == 0:
-			s.port = 0
-		case strings.Contains(out, "shared memory block"), strings.Contains(out, "lock file"):
-			time.Sleep(200 * time.Millisecond) // backends of a killed postmaster are on their way out
+		case strings.Contains(out, "could not bind") && first:
+		case strings.Contains(out, "could not bind") && s.opts.Port == 0,
+			strings.Contains(out, "shared memory block"), strings.Contains(out, "lock file"):
+			time.Sleep(200 * time.Millisecond) // what is left of a stopped server is on its way out
 		default:
 			return s.failure(err)
 		}
@@ -174,8 +176,20 @@ func (s *Server) start(ctx context.Context) error {
 	return s.failure(err)
 }
 
+// failure explains a start that failed with the server's own words.
 func (s *Server) failure(err error) error {
-	return &Error{Message: "PostgreSQL did not start", Err: fmt.Errorf("%w: %s", err, strings.TrimSpace(s.log.String()))}
+	out := strings.TrimSpace(s.log.String())
+	e := &Error{Message: "PostgreSQL did not start", Err: fmt.Errorf("%w: %s", err, out)}
+	switch {
+	case strings.Contains(out, "could not bind"):
+		e.Message = fmt.Sprintf("PostgreSQL did not start: port %d on 127.0.0.1 is in use", s.port)
+		e.hint = "stop what listens there, or choose another port"
+	case strings.Contains(out, "No space left on device"):
+		e.hint = "free disk space, or set TMPDIR to a place that has some; the cluster is in " + s.dir
+	case strings.Contains(out, "could not create shared memory segment"), strings.Contains(out, "could not resize shared memory segment"):
+		e.hint = "allow more shared memory, in a container with --shm-size"
+	}
+	return e
 }
 
 // launch starts the postmaster from a thread that lives as long as the child: the
@@ -204,22 +218,36 @@ func (s *Server) launch() error {
 	return nil
 }
 
+// ready waits for the status line that the postmaster writes into its lock file, which is what
+// pg_ctl goes by. Asking at the port could reach somebody else's server.
 func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.startTimeout())
 	defer cancel()
 	for {
-		conn, err := pgconn.Connect(ctx, s.DSN("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
+		if s.status() == "ready" {
+			return nil
 		}
 		select {
 		case <-s.exited:
 			return errors.New("the server ended")
 		case <-ctx.Done():
-			return fmt.Errorf("wait for an answer: %w", err)
-		case <-time.After(50 * time.Millisecond):
+			return fmt.Errorf("wait for the server to be ready: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// status is the eighth line of postmaster.pid; empty when the file is an earlier postmaster's.
+func (s *Server) status() string {
+	content, err := os.ReadFile(filepath.Join(s.DataDir(), "postmaster.pid"))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(string(content), "\n")
+	if len(lines) < 8 || strings.TrimSpace(lines[0]) != strconv.Itoa(s.pid) {
+		return ""
+	}
+	return strings.TrimSpace(lines[7])
 }
 
 // DSN returns a connection URL of the superuser.

@@ -62,6 +62,9 @@ func create(t testing.TB, template string) string {
 	sql := "CREATE DATABASE " + name
 	if template != "" {
 		sql += " TEMPLATE " + template
+		if s.Major() >= 15 {
+			sql += " STRATEGY FILE_COPY" // four times faster, and does not flood the WAL that tests read
+		}
 	}
 	Exec(t, s.DSN("postgres"), sql)
 	t.Cleanup(func() { drop(t, s, name) })
