@@ -183,9 +183,9 @@ var coalesceCases = []struct {
 		name: "a column is added and another dropped in the middle",
 		messages: []wire{byKey.relation(),
 			byKey.updateOld('K', row(1, nil, nil), row(1, "x", "big")),
-			shape{oid: 200, name: "q", identity: 'd', cols: []string{"*id", "n", "b"}}.relation(),
-			byKey.update(row(1, 5, toast))},
-		net: []string{"1 write q 1 key{id=1 a=? b=?} → {id=1 n=5 b=big} ×2"},
+			shape{oid: 200, name: "q", identity: 'd', cols: []string{"*id", "b", "n"}}.relation(),
+			byKey.update(row(1, toast, 5))},
+		net: []string{"1 write q 1 key{id=1 a=? b=?} → {id=1 b=big n=5} ×2"},
 	},
 	{
 		name: "a column changes its type in the middle",

@@ -73,7 +73,7 @@ func TestEncodeChangeTypesAndText(t *testing.T) {
 	}
 }
 
-// Invariant of B10: what keep refuses is not in the bytes, and is unknown when read back.
+// Secrets: what keep refuses is not in the bytes, and is unknown when read back.
 func TestEncodeChangeWithoutSecrets(t *testing.T) {
 	c := changesOf(t, wantNet, full.relation(), full.updateOld('O', row(1, "hush", "x"), row(1, "hush2", "y")))[0]
 	data, err := EncodeChange(c, func(column string) bool { return column != "a" })

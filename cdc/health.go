@@ -20,7 +20,7 @@ func (l *Live) Health(ctx context.Context, slot string) (*Health, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := &Health{}
-	err := l.use(ctx, func(conn *pgx.Conn) error {
+	err := l.use(ctx, true, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
 				ELSE pg_catalog.pg_current_wal_lsn() END::text, s.*
 			FROM (SELECT 1) AS one LEFT JOIN (SELECT `+slotColumns(serverMajor(conn.PgConn()))+`

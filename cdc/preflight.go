@@ -196,7 +196,7 @@ func (p *preflight) failing(needs []TableNeed) {
 			why = "it is published with a column list under REPLICA IDENTITY FULL"
 		}
 		finding := p.add(SeverityError, "writes_fail", fmt.Sprintf("every UPDATE and DELETE of %s fails, Odoo's too: publication %q holds it, and %s", name, t.Publication, why),
-			fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s", quoteIdent(t.Publication), quoteTable(t.Schema, t.Name)))
+			fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE ONLY %s", quoteIdent(t.Publication), quoteTable(t.Schema, t.Name)))
 		// Setup takes a table that nobody needs out of our publication, and gives one that is needed an identity.
 		facts := p.f.table(t.Schema, t.Name)
 		finding.Setup = t.Publication == p.f.PublicationName && !p.f.Publication.AllTables &&

@@ -60,19 +60,23 @@ func (l *Live) drop() {
 
 // use runs f, which must only read, on the connection. If the connection turns out to be broken,
 // f runs once more on a new one. Errors that pass by themselves are marked temporary.
-func (l *Live) use(ctx context.Context, f func(*pgx.Conn) error) error {
+//
+// Odoo ends every session before it duplicates, renames or drops a database, which fails while anybody is
+// connected. So after that a polite caller stays away for a while. The decoder need not be: it asks while
+// the stream is attached, and the stream has stayed away before (see SourceConfig.KickedMin).
+func (l *Live) use(ctx context.Context, polite bool, f func(*pgx.Conn) error) error {
 	for fresh := false; ; {
 		if l.conn == nil {
-			if wait := time.Until(l.away); wait > 0 {
+			if wait := time.Until(l.away); polite && wait > 0 {
 				return temporaryError{fmt.Errorf("stay away from the source for %s: an administrator ended our session", wait.Round(time.Second))}
 			}
 			conn, err := pgx.ConnectConfig(ctx, l.cfg)
 			if err != nil {
-				err = connectError(err, l.cfg.User, l.cfg.Database)
+				err = fmt.Errorf("connect to the source: %w", connectError(err, l.cfg.User, l.cfg.Database))
 				if isFinal(err) {
-					return fmt.Errorf("connect to the source: %w", err)
+					return err
 				}
-				return temporaryError{fmt.Errorf("connect to the source: %w", err)}
+				return temporaryError{err}
 			}
 			l.conn, fresh = conn, true
 		}
@@ -84,9 +88,8 @@ func (l *Live) use(ctx context.Context, f func(*pgx.Conn) error) error {
 		if broken {
 			l.drop()
 		}
-		if sqlState(err) == "57P01" {
-			// As for the stream: whoever ended the session wants the database for itself.
-			l.away = time.Now().Add(between(10*time.Second, 30*time.Second))
+		if polite && sqlState(err) == "57P01" {
+			l.away = time.Now().Add(between(stayAway, 2*stayAway))
 			return temporaryError{err}
 		}
 		if broken && !fresh && ctx.Err() == nil {
@@ -98,6 +101,9 @@ func (l *Live) use(ctx context.Context, f func(*pgx.Conn) error) error {
 		return err
 	}
 }
+
+// stayAway is how long at least. The server looks for other sessions for 5 s before it gives up.
+const stayAway = 8 * time.Second
 
 // passing says whether an error of this SQLSTATE passes by itself: classes 08 (connection), 40
 // (rollback), 53 (resources), 55P03 and 57 (lock timeout, shutdown, cancel), 58 (I/O).
@@ -125,7 +131,7 @@ func (l *Live) PrimaryKey(ctx context.Context, relOID uint32) ([]string, error) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var key []string
-	err := l.use(ctx, func(conn *pgx.Conn) error {
+	err := l.use(ctx, false, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT a.attname::text
 			FROM pg_catalog.pg_index i
 			CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -160,7 +166,7 @@ func (l *Live) resolve(ctx context.Context, oid uint32, depth int) (*Type, error
 		base, elem                           uint32
 		length                               int16
 	}
-	err := l.use(ctx, func(conn *pgx.Conn) error {
+	err := l.use(ctx, false, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT pg_catalog.format_type(t.oid, NULL), t.typname::text, t.typtype::text, t.typcategory::text,
 				t.typbasetype::int8, t.typelem::int8, t.typlen,
 				coalesce((SELECT e.typdelim::text FROM pg_catalog.pg_type e WHERE e.oid = t.typelem), ',')

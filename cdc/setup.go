@@ -149,7 +149,7 @@ func (b *stepBuilder) publication(tables []TableNeed) {
 		} else if len(pub.Tables) > 0 {
 			drop := make([]string, len(pub.Tables))
 			for i, t := range pub.Tables {
-				drop[i] = quoteTable(t.Schema, t.Name)
+				drop[i] = "ONLY " + quoteTable(t.Schema, t.Name)
 			}
 			b.owner("no rule needs these tables", "ALTER PUBLICATION "+name+" DROP TABLE "+strings.Join(drop, ", "), facts...)
 		}

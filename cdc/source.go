@@ -40,6 +40,7 @@ type Source struct {
 	wakeMu sync.Mutex
 	wakeFn func() // wakes the reader of the present connection; nil without one
 
+	live     *Live  // the schema's connection, if it is our own
 	timeline uint32 // of the last session; owned by the reader
 	sessions int
 }
@@ -82,7 +83,7 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 			return err
 		}
 		defer live.Close()
-		schema = live
+		schema, s.live = live, live
 	}
 
 	// The handler outlives ctx by the grace period, to finish what it has begun.
@@ -126,6 +127,9 @@ func (s *Source) read(ctx context.Context, decoder *Decoder) error {
 		decoder.Reset()
 		progressed, err := s.session(ctx, decoder)
 		s.track.end()
+		if s.live != nil {
+			s.live.Close() // it goes with the stream, and is opened again with it
+		}
 		if ctx.Err() != nil || s.stopping() {
 			s.track.update(func(p *Progress) { p.Connected = false })
 			return nil

@@ -108,5 +108,8 @@ func (c SourceConfig) Validate() error {
 	if c.QueueTransactions < 0 || c.QueueBytes < 0 || c.BatchTransactions < 0 || c.BatchBytes < 0 {
 		errs = append(errs, errors.New("source: limits of the queue and of batches must not be negative"))
 	}
+	if err := c.Limits.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }

@@ -28,13 +28,11 @@ func (o *outlet) claim(ctx context.Context) {
 	for ctx.Err() == nil {
 		limit, perLane := o.wanted()
 		if limit > 0 {
-			began := e.opts.Clock()
-			refused := o.refusals()
-			lanes, err := e.store.Claim(ctx, o.name, limit, perLane)
+			more, err := o.claimOnce(ctx, limit, perLane)
+			if ctx.Err() != nil {
+				return
+			}
 			if err != nil {
-				if ctx.Err() != nil {
-					return
-				}
 				wait := pause.next()
 				e.opts.Trace.claimFailed(o.name, err, wait)
 				if !sleep(ctx, wait) {
@@ -43,11 +41,7 @@ func (o *outlet) claim(ctx context.Context) {
 				continue
 			}
 			pause = storePause{}
-			if len(lanes) > 0 {
-				e.opts.Trace.claimed(o.name, len(lanes), e.opts.Clock().Sub(began))
-			}
-			o.claimed(lanes, len(lanes) >= limit, refused)
-			if len(lanes) >= limit {
+			if more {
 				continue
 			}
 		}
@@ -57,11 +51,33 @@ func (o *outlet) claim(ctx context.Context) {
 	}
 }
 
+// claimOnce asks the store once; more says that it may have more.
+func (o *outlet) claimOnce(ctx context.Context, limit, perLane int) (more bool, err error) {
+	if !o.claiming.TryLock() {
+		o.missed.Store(true)
+		if !o.claiming.TryLock() { // else the commit ended in between, and did not see the mark
+			return false, nil
+		}
+		o.missed.Store(false)
+	}
+	defer o.claiming.Unlock()
+	e := o.engine
+	began, refused := e.opts.Clock(), o.refusals()
+	lanes, err := e.store.Claim(ctx, o.name, limit, perLane)
+	if err != nil {
+		return false, err
+	}
+	if len(lanes) > 0 {
+		e.opts.Trace.claimed(o.name, len(lanes), e.opts.Clock().Sub(began))
+	}
+	more = len(lanes) >= limit
+	o.claimed(lanes, more, refused)
+	return more, nil
+}
+
 // wanted says how many lanes to claim now; 0 for none.
 func (o *outlet) wanted() (limit, perLane int) {
-	if !o.engine.maySend() || o.engine.finisher.failing() {
-		// While a commit of outcomes is in doubt, lanes that it may have released must not come
-		// back: applying it again would release them under our hands.
+	if !o.engine.maySend() {
 		return 0, 0
 	}
 	o.mu.Lock()

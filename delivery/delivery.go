@@ -24,6 +24,7 @@ type Delivery struct {
 	Body        []byte // the request body, ready to send
 	ContentType string
 
+	Late     bool      // sent again on request, after what came later in its lane: the order was broken, and a header says so
 	Enqueued time.Time // when it was committed to the queue
 	Attempts int       // finished attempts that count
 }

@@ -96,6 +96,7 @@ var ownHeaders = map[string]string{
 	"Webhook-Timestamp": "set for every attempt",
 	"Webhook-Signature": "set from secrets",
 	"Webhook-Attempt":   "set for every attempt but the first",
+	"Webhook-Late":      "set for what is sent again out of order",
 	"Idempotency-Key":   "set for every delivery",
 	"Content-Length":    "set from the body",
 	"Transfer-Encoding": "set by HTTP",

@@ -152,8 +152,9 @@ func (e *Engine) watchLease(ctx context.Context) {
 	lost := false
 	for {
 		until := e.opts.Lease()
-		left := until.Sub(e.opts.Clock()) - LeaseMargin
-		switch valid := left > 0; {
+		// Compared as it is: of a lease that is lost for good, the zero time, the difference is the least Duration.
+		left := until.Sub(e.opts.Clock())
+		switch valid := left > LeaseMargin; {
 		case !valid && !lost:
 			lost = true
 			e.opts.Trace.leaseLost(until)
@@ -169,7 +170,11 @@ func (e *Engine) watchLease(ctx context.Context) {
 				o.nudge()
 			}
 		}
-		if !sleep(ctx, max(left, recheck)) {
+		wait := recheck
+		if left > LeaseMargin {
+			wait = max(left-LeaseMargin, recheck)
+		}
+		if !sleep(ctx, wait) {
 			return
 		}
 	}

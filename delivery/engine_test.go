@@ -307,6 +307,31 @@ func TestEngineConcurrency(t *testing.T) {
 	})
 }
 
+// Workers that wait are each called for one lane: lanes that come together do not queue up behind one of them.
+func TestEngineConcurrencyAfterIdling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for idle := range 4 {
+			store, sender := newMemStore(), newScripted(t, takes(10*time.Second, 200))
+			e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 10}}, EngineOptions{})
+			stop := run(t, e)
+			for i := range idle {
+				enqueue(t, store, e, queued("erp", fmt.Sprint("first", i), 1))
+			}
+			time.Sleep(time.Minute)
+			for i := range 10 {
+				enqueue(t, store, e, queued("erp", fmt.Sprint(i), 1))
+			}
+			time.Sleep(time.Second)
+			if n := e.Stats().Endpoints[0].Sending; n != 10 {
+				t.Errorf("%d of 10 lanes are in flight, after %d workers idled", n, idle)
+			}
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // Memory holds a bounded part of a backlog, fresh deliveries do not starve it, and it does not starve them.
 func TestEngineBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -457,12 +482,12 @@ func TestEngineStoreAway(t *testing.T) {
 		enqueue(t, store, e, all...)
 		var away atomic.Bool
 		away.Store(true)
-		store.fault = func(op string) (error, error) {
+		store.setFault(func(op string) (error, error) {
 			if away.Load() {
 				return errAway, nil
 			}
 			return nil, nil
-		}
+		})
 		time.Sleep(time.Hour)
 		if sent := sender.count(); sent < maxWaiting || sent > maxWaiting+10 {
 			t.Errorf("%d requests while outcomes can't be committed, want about %d", sent, maxWaiting)
@@ -522,12 +547,12 @@ func (r refusing) Finish(ctx context.Context, outcomes []Outcome, perLane int) (
 func TestEngineFatalStoreError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, sender := newMemStore(), newScripted(t, takes(0, 200))
-		store.fault = func(op string) (error, error) {
+		store.setFault(func(op string) (error, error) {
 			if op == "finish" {
 				return errors.New("permission denied"), nil
 			}
 			return nil, nil
-		}
+		})
 		store.add(queued("erp", "a", 1))
 		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {}}, EngineOptions{})
 		err := e.Run(t.Context())
@@ -585,6 +610,31 @@ func TestEngineLease(t *testing.T) {
 	})
 }
 
+// A lease that is lost for good is the zero time: requests under way end, nothing more is sent.
+func TestEngineLeaseLostForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gone atomic.Bool
+		store, sender := newMemStore(), newScripted(t, takes(time.Hour, 200))
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {}}, EngineOptions{Lease: func() time.Time {
+			if gone.Load() {
+				return time.Time{}
+			}
+			return time.Now().Add(10 * time.Second)
+		}})
+		run(t, e)
+		enqueue(t, store, e, queued("erp", "a", 1), queued("erp", "b", 1))
+		time.Sleep(time.Minute)
+		gone.Store(true)
+		time.Sleep(10 * time.Second)
+		if s := e.Stats(); s.LeaseValid || s.Endpoints[0].Sending != 0 || s.Endpoints[0].Lanes != 0 {
+			t.Errorf("after the lease was lost: %+v", s)
+		}
+		if n := sender.count(); n != 2 || len(store.attempts) != 0 {
+			t.Errorf("%d requests, %d attempts logged", n, len(store.attempts))
+		}
+	})
+}
+
 func TestEngineStop(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer time.Duration // of the receiver
@@ -632,7 +682,7 @@ func TestEngineStopWithoutStore(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- e.Run(ctx) }()
 		enqueue(t, store, e, queued("erp", "a", 1))
-		store.fault = func(string) (error, error) { return errAway, nil }
+		store.setFault(func(string) (error, error) { return errAway, nil })
 		time.Sleep(time.Minute)
 		began := time.Now()
 		cancel()
@@ -666,6 +716,35 @@ func TestEnginePollsLess(t *testing.T) {
 	})
 }
 
+// The answer to a commit is lost, the lane is emptied by it and comes to life again, and the repeated commit
+// hands the lane out a second time.
+func TestInvariant4LaneHandedOutTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(time.Second, 200))
+		lose := true
+		store.setFault(func(op string) (before, after error) {
+			if op == "finish" && lose {
+				lose = false
+				return nil, errAway
+			}
+			return nil, nil
+		})
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {}}, EngineOptions{})
+		run(t, e)
+		time.Sleep(time.Second)
+		enqueue(t, store, e, queued("erp", "a", 1))
+		time.Sleep(time.Second + 2*time.Millisecond) // committed, and the loss not yet noticed
+		enqueue(t, store, e, queued("erp", "a", 2))
+		time.Sleep(time.Minute)
+		if n := sender.count(); n != 2 {
+			t.Errorf("%d requests for 2 deliveries", n)
+		}
+		if n, owned := store.pending(); n != 0 || owned != 0 {
+			t.Errorf("%d pending, %d lanes held", n, owned)
+		}
+	})
+}
+
 // Whatever receivers, the store, the lease and restarts do: lanes keep order, one delivery at a time,
 // every delivery ends as it should, and only failures of the receiver use up attempts (invariant 4, E3).
 func TestInvariant4UnderFaults(t *testing.T) {
@@ -682,10 +761,10 @@ func faults(t *testing.T, random *rand.Rand) {
 	failures := map[string]int{} // answers of the receiver that cost an attempt, by id
 	fateOf := map[string]int{}
 	store := newMemStore()
-	quiet := false
-	store.fault = func(op string) (error, error) {
+	var quiet atomic.Bool
+	store.setFault(func(op string) (error, error) {
 		time.Sleep(time.Duration(roll(3000)) * time.Microsecond)
-		if quiet {
+		if quiet.Load() {
 			return nil, nil
 		}
 		switch roll(12) {
@@ -695,7 +774,7 @@ func faults(t *testing.T, random *rand.Rand) {
 			return nil, errAway // committed, and the answer lost
 		}
 		return nil, nil
-	}
+	})
 	sender := newScripted(t, func(ctx context.Context, d *Delivery) *Attempt {
 		if !sleep(ctx, time.Duration(roll(20))*time.Millisecond) {
 			return &Attempt{Class: ClassReleased, Error: context.Cause(ctx).Error()}
@@ -731,9 +810,9 @@ func faults(t *testing.T, random *rand.Rand) {
 			d := queued(k.endpoint, k.key, numbers[k])
 			batch = append(batch, d)
 		}
-		before := len(store.batches)
+		before := store.count(func() int { return len(store.batches) })
 		enqueue(t, store, e, batch...)
-		if len(store.batches) > before { // else the fault came before the commit
+		if store.count(func() int { return len(store.batches) }) > before { // else the fault came before the commit
 			for _, d := range batch {
 				k := memKey{d.Endpoint, d.Lane}
 				want[k] = append(want[k], d.ID)
@@ -756,7 +835,7 @@ func faults(t *testing.T, random *rand.Rand) {
 			leaseMu.Unlock()
 		}
 	}
-	quiet = true
+	quiet.Store(true)
 	time.Sleep(5 * time.Hour)
 	if n, owned := store.pending(); n != 0 || owned != 0 {
 		t.Errorf("%d deliveries pending, %d lanes held", n, owned)

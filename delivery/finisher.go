@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,8 @@ type finisher struct {
 	ctx    context.Context // of commits; ends when a stopping engine gives up
 	giveUp context.CancelFunc
 
-	full  atomic.Bool
-	doubt atomic.Bool // a commit failed and is being tried again
+	full atomic.Bool
+	held []*outlet // whose claims wait for a commit; of run's goroutine alone
 }
 
 func newFinisher(e *Engine) *finisher {
@@ -102,9 +103,6 @@ func (f *finisher) wakeSenders() {
 	defer f.mu.Unlock()
 	f.room.Broadcast()
 }
-
-// failing says that the store could not commit the last group, or that it is unknown whether it did.
-func (f *finisher) failing() bool { return f.doubt.Load() }
 
 // waiting is how many outcomes are not committed.
 func (f *finisher) waiting() int {
@@ -190,11 +188,12 @@ func (f *finisher) take() []Outcome {
 func (f *finisher) commit(group []Outcome) error {
 	e := f.engine
 	began := e.opts.Clock()
+	f.holdClaims(group)
 	lanes, err := e.store.Finish(f.ctx, group, e.perLane(group))
-	f.doubt.Store(err != nil)
 	if err != nil {
 		return err
 	}
+	f.resumeClaims()
 	e.opts.Trace.finished(len(group), e.opts.Clock().Sub(began))
 	f.mu.Lock()
 	f.group -= len(group)
@@ -278,6 +277,36 @@ func (f *finisher) rest(wait time.Duration) bool {
 			}
 		}
 	}
+}
+
+// releaseMargin is longer than any pause between two tries to commit.
+const releaseMargin = 3 * maxRetryPause
+
+// holdClaims keeps claims away from the endpoints of which a commit frees lanes that can be claimed at once, or before a
+// failed commit is tried again. If it was committed and the answer lost, trying again frees them once more: under our
+// hands, had they come back meanwhile (invariant 4).
+func (f *finisher) holdClaims(group []Outcome) {
+	soon := f.engine.opts.Clock().Add(releaseMargin)
+	for i := range group {
+		if r := group[i].Result; r == Released || r == Retry && group[i].Next.Before(soon) {
+			o := f.engine.outlets[group[i].Delivery.Endpoint]
+			if o != nil && !slices.Contains(f.held, o) {
+				o.claiming.Lock() // waits for a claim that is under way, not for more
+				f.held = append(f.held, o)
+			}
+		}
+	}
+}
+
+// resumeClaims ends what holdClaims began.
+func (f *finisher) resumeClaims() {
+	for _, o := range f.held {
+		o.claiming.Unlock()
+		if o.missed.Swap(false) {
+			o.signal()
+		}
+	}
+	f.held = f.held[:0]
 }
 
 // perLane is how many next deliveries of each finished lane there is room for, by the endpoint that has least.

@@ -52,7 +52,7 @@ func (i *intake) settle(lanes []Lane) {
 // reserve keeps room for a fresh lane. While the store has lanes that wait for
 // room, fresh ones get only half of it: else they would always come first.
 func (o *outlet) reserve(n int) bool {
-	ok := o.engine.maySend() && !o.engine.finisher.failing()
+	ok := o.engine.maySend()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	limit := o.room()

@@ -13,8 +13,9 @@ import (
 // that a test controls; package state has the real one.
 type memStore struct {
 	now func() time.Time
-	// fault is asked before each call; it may fail it before or after it takes effect, or block.
-	fault func(op string) (before, after error)
+
+	faultMu sync.Mutex
+	faulty  func(op string) (before, after error)
 
 	mu       sync.Mutex
 	position Position
@@ -51,8 +52,32 @@ func (temporary) Temporary() bool { return true }
 var errAway = temporary{errors.New("the store is away")}
 
 func newMemStore() *memStore {
-	return &memStore{now: time.Now, fault: func(string) (error, error) { return nil, nil }, lanes: map[memKey]*memLane{}, disabled: map[string]string{},
+	return &memStore{now: time.Now, lanes: map[memKey]*memLane{}, disabled: map[string]string{},
 		ended: map[string]Result{}, enqueued: map[string]int{}, matched: map[string]int64{}, claims: map[string]int{}}
+}
+
+// setFault sets what is asked before each call; it may fail the call before or after it takes effect, or block.
+func (s *memStore) setFault(f func(op string) (before, after error)) {
+	s.faultMu.Lock()
+	defer s.faultMu.Unlock()
+	s.faulty = f
+}
+
+func (s *memStore) fault(op string) (before, after error) {
+	s.faultMu.Lock()
+	f := s.faulty
+	s.faultMu.Unlock()
+	if f == nil {
+		return nil, nil
+	}
+	return f(op)
+}
+
+// count reads a number under the lock.
+func (s *memStore) count(f func() int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f()
 }
 
 func (s *memStore) Enqueue(ctx context.Context, b *Batch, take func(string, int) bool) ([]Lane, error) {
@@ -162,6 +187,15 @@ func (s *memStore) Finish(ctx context.Context, outcomes []Outcome, perLane int) 
 	if err := cmp.Or(before, ctx.Err()); err != nil {
 		return nil, err
 	}
+	lanes := s.finish(outcomes, perLane)
+	if after != nil {
+		time.Sleep(5 * time.Millisecond) // a lost answer is noticed late: others may come in between
+		return nil, after
+	}
+	return lanes, nil
+}
+
+func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.maxGroup = max(s.maxGroup, len(outcomes))
@@ -204,16 +238,13 @@ func (s *memStore) Finish(ctx context.Context, outcomes []Outcome, perLane int) 
 			again = append(again, k)
 		}
 	}
-	if after != nil {
-		return nil, after
-	}
 	var out []Lane
 	for _, k := range again {
 		if l := s.lanes[k]; l != nil && l.owned {
 			out = append(out, s.handOut(k, perLane))
 		}
 	}
-	return out, nil
+	return out
 }
 
 // add enqueues deliveries as another process would: no lane goes to this one's memory.

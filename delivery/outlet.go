@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type outlet struct {
 	maxDels int           // deliveries in memory
 	maxMem  int64         // bytes in memory
 	wake    chan struct{} // wakes the claim loop; capacity 1
+
+	claiming sync.Mutex  // held during a claim, and by the finisher while none may begin
+	missed   atomic.Bool // a claim did not begin for that
 
 	mu         sync.Mutex
 	work       sync.Cond       // a lane is ready, or the outlet is closed

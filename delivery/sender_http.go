@@ -18,6 +18,7 @@ import (
 const (
 	headerIdempotency = "Idempotency-Key"
 	headerAttempt     = "Webhook-Attempt" // the attempt's number, from the second one on
+	headerLate        = "Webhook-Late"    // "true" for a delivery that was sent again on request, out of its record's order
 )
 
 // discardLimit is how much of an answer's body beyond what is kept is read, so
@@ -132,10 +133,10 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if r.method == http.MethodGet {
 		body = nil
 	}
-	own := make([]string, 0, 6)
-	header := make(http.Header, len(r.header)+6)
+	own := make([]string, 0, 7)
+	header := make(http.Header, len(r.header)+cap(own))
 	maps.Copy(header, r.header)
-	shown := make(map[string][]string, len(r.header)+6)
+	shown := make(map[string][]string, len(r.header)+cap(own))
 	maps.Copy(shown, r.shown)
 	set := func(name, value string) {
 		own = append(own, value)
@@ -150,6 +151,9 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	set(headerIdempotency, d.ID)
 	if a.Number > 1 {
 		set(headerAttempt, strconv.Itoa(a.Number))
+	}
+	if d.Late {
+		set(headerLate, "true")
 	}
 	if _, configured := header["Content-Type"]; !configured && body != nil && d.ContentType != "" {
 		set("Content-Type", d.ContentType)

@@ -149,6 +149,11 @@ func TestSendRequest(t *testing.T) {
 	if a.Total <= 0 || a.FirstByte <= 0 || a.FirstByte > a.Total || a.Connect <= 0 || a.Connect > a.FirstByte {
 		t.Errorf("timings: connect %s, first byte %s, total %s", a.Connect, a.FirstByte, a.Total)
 	}
+	late := testDelivery("erp")
+	late.Late = true
+	if again := s.Send(t.Context(), late); again.RequestHeaders["Webhook-Late"] == nil || a.RequestHeaders["Webhook-Late"] != nil {
+		t.Errorf("late: %s, in order: %s", again.RequestHeaders["Webhook-Late"], a.RequestHeaders["Webhook-Late"])
+	}
 	if again := s.Send(t.Context(), testDelivery("erp")); again.Connect != 0 || again.RequestHeaders["Webhook-Attempt"] != nil {
 		t.Errorf("second request: connect %s (the connection is reused), attempt %s", again.Connect, again.RequestHeaders["Webhook-Attempt"])
 	}

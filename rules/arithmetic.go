@@ -113,7 +113,7 @@ func (n num) mod(o num) num {
 	a, b := n.rat(), o.rat()
 	q := new(big.Rat).Quo(a, b)
 	t := new(big.Rat).SetInt(new(big.Int).Quo(q.Num(), q.Denom()))
-	return ratNum(a.Sub(new(big.Rat).Set(a), t.Mul(t, b)), maxScale(n, o))
+	return ratNum(new(big.Rat).Sub(a, t.Mul(t, b)), maxScale(n, o))
 }
 
 // pow is exact for whole exponents of reasonable size, and float64's otherwise.

@@ -77,9 +77,11 @@ func (c *ruleCompiler) compile() *Rule {
 	}
 	c.outputs(r, s)
 	for i, name := range c.config.Ignore {
-		if column, message, remedy := s.field(name); column == nil {
-			c.fail(fmt.Sprintf("ignore[%d]", i), message, remedy)
+		if s.table.Column(name) != nil {
+			continue // secrets too
 		}
+		_, message, remedy := s.field(name)
+		c.fail(fmt.Sprintf("ignore[%d]", i), message, remedy)
 	}
 	if len(c.config.Ignore) > 0 && c.config.EachWrite {
 		c.fail("ignore", "each_write sends every write, so there is nothing to ignore", "remove ignore or each_write")

@@ -14,13 +14,14 @@ type Config struct {
 	EachWrite bool     `toml:"each_write"` // every single write of a row, not the net change; default false
 	Active    *bool    `toml:"active"`     // default true; an inactive rule is validated and not matched
 
-	// What the payload's record holds. Fields is a list of field names; Payload maps keys to a field
-	// name or an expression. At most one of both; with neither, the whole record
-	// without secrets and large texts.
+	// What the payload's record holds. Fields is a list of field names. Payload maps keys to a field
+	// name ("amount_total"), a path through one many2one field ("partner_id.name") or into a
+	// JSON field ("name.en_US"), or an expression; its entries are sent sorted by key. At most one of both;
+	// with neither, the whole record without secrets and large texts.
 	Fields  []string          `toml:"fields"`
 	Payload map[string]string `toml:"payload"`
 
-	// Ignore lists fields whose change alone does not make a write, besides
-	// write_date and write_uid.
+	// Ignore lists fields whose change alone does not make a write, besides write_date, write_uid,
+	// secrets and, in Odoo's models, message_main_attachment_id. Not with each_write.
 	Ignore []string `toml:"ignore"`
 }

@@ -128,13 +128,14 @@ func valueOf(row cdc.Row, rel *cdc.Relation, i int) cdc.Value {
 	return row.Value(i)
 }
 
-// touched says that a column's change alone is no write.
-func touched(column string, odoo bool) bool {
+// counts says whether a column's change makes a write, if no rule ignores it. Odoo touches some
+// columns with every write, and secrets change on their own while no payload may show that they did.
+func counts(column string, content catalog.Content, odoo bool) bool {
 	switch column {
 	case "write_date", "write_uid":
-		return true
+		return false
 	case "message_main_attachment_id": // follows from the attachments
-		return odoo
+		return !odoo
 	}
-	return false
+	return content != catalog.ContentSecret
 }

@@ -1,13 +1,59 @@
 // Package rules decides which change matters to whom.
 //
 // A rule names a model (or table), operations, a condition and endpoints. [Compile]
-// checks conditions against the live schema and turns them into programs with indexed access to columns;
-// [Set.Match] runs them on changes. The package is pure: it reads no clock, no network and no database, and knows
+// checks rules against the live schema and turns conditions into programs with indexed access to columns;
+// a [Matcher] runs them on changes. The package is pure: it reads no clock, no network and no database (invariant 6), and knows
 // neither webhooks nor SQL.
+//
+// # Vocabulary
+//
+//   - Rule: what a change must be like, and what of it is sent where.
+//   - Condition: the rule's `when`, an expression that is true or false.
+//   - Output: one entry of what a rule sends: a plain column, or an expression.
+//   - Problem: a mistake in a rule, found when it is compiled, with its place and a remedy.
+//   - EvalError: a condition or payload that failed on one change; the event is parked.
+//   - Ref: a related row that an expression reads with ref("partner_id").name; it is fetched before matching.
+//   - Need: what the rules ask of a table, such as REPLICA IDENTITY FULL.
+//
+// # Expressions
+//
+// Expressions are those of github.com/expr-lang/expr, over these names:
+//
+//	before.field, after.field       the row before and after the change; after["field"] is the same
+//	op, model, id                   "create", "write" or "unlink"; the rule's model or table; the record's id
+//	user.id                         who wrote the row (write_uid); nil on unlink and in plain tables
+//	tx.xid, tx.lsn, tx.time, now()  the transaction; now() is the time of its commit
+//	changed("a", "b")               one of the fields differs between before and after
+//	became("state", "sale")         the field has the value and did not have it before; a create counts
+//	entered("state", ["a", "b"])    the same for several values
+//	label("state")                  the label of a selection's value
+//	ref("partner_id").name          a field of the record that a many2one field points to
+//
+// and expr's functions, except those that would look at a whole row (get, toJSON) or make a result that
+// differs from run to run. Keys of objects come sorted. date("2024-12-31") and duration("7d") write dates and spans of time; a timezone is
+// named where it is needed, as in now().In(timezone("Europe/Paris")).Hour().
 //
 // # NULL
 //
-// NULL, and `before` on create, never raise: == and != treat NULL as a value,
-// < and > give false, !NULL is true, text functions see "". A value that WAL does not hold (unknown) is not NULL:
-// reading it is an [EvalError], and the event is parked.
+// NULL, and `before` on create, never raise. == and != treat NULL as a value, nil;
+// < > <= >= are false; !NULL is true and conditions take NULL for false; arithmetic with
+// NULL is NULL; functions on texts see "", those on lists an empty list, and
+// sums leave it out; what is not in a JSON object is NULL; a ?? b is b when a is NULL.
+//
+// A value that WAL does not hold (unknown) is not NULL: reading it is an [EvalError], and the event is parked.
+// Only changed() knows that a large value which WAL left out because it is unchanged has not changed.
+// What else raises: division by zero, comparing values inside of JSON that have no order, text that is no number or date.
+//
+// # Numbers
+//
+// Numbers are exact, and compared by value. 0.1 is one tenth in a literal, a numeric and a double
+// precision column alike; integers keep all 64 bits; arithmetic on decimals loses nothing, and a
+// quotient without end is rounded only when it is shown. NaN equals itself and is greater than all else, as in PostgreSQL.
+//
+// # Writes that change nothing
+//
+// A net write counts when a column besides write_date, write_uid, those that the rule ignores and those
+// that hold secrets has changed its value; 10.0 and 10.00 are one value, and in an Odoo boolean
+// NULL is false. Telling that takes the old row: without REPLICA IDENTITY FULL such an event is an error, not a guess.
+// Rules with each_write see every single write instead.
 package rules

@@ -22,9 +22,9 @@ import (
 const (
 	maxExprBytes = 8 << 10
 	maxExprNodes = 2000 // as parsed, with what a comparison chain like 1 < x < 3 shares counted every time it is used
-	maxList      = 100_000
-	maxText      = 1 << 20
-	vmMemory     = 1_000_000 // expr's unit: elements of lists and maps made by one evaluation
+	maxList      = 20_000
+	maxText      = 256 << 10
+	vmMemory     = 200_000 // expr's unit: elements of lists and maps made by one evaluation
 )
 
 // program is a compiled expression and what it reads. It is immutable.

@@ -25,7 +25,7 @@ type frame struct {
 	compared  bool  // differing is filled for this change
 	differing []int // columns of a net write that differ, besides those that count for nobody
 
-	steps      int  // elements that loops may still visit
+	steps      int  // elements that may still be visited or put into lists
 	collecting bool // find out which related rows are needed: ref() yields NULL and sets missing
 	missing    bool
 }
@@ -38,9 +38,9 @@ type side struct {
 	cells []cell
 }
 
-// maxSteps bounds the work of one evaluation. Rows hold short lists; a program
-// that visits more elements than this is a mistake.
-const maxSteps = 100_000
+// maxSteps bounds the work of one evaluation: the elements that loops visit, and those of lists that
+// are made. Rows hold short lists; a program that needs more than this is a mistake.
+const maxSteps = 20_000
 
 // The errors of reading a value that is not there.
 var (
@@ -51,7 +51,7 @@ var (
 	// ErrNoColumn says that the table has lost a column that an expression reads.
 	ErrNoColumn = errors.New("the table has no such column any more")
 	// ErrTooMuchWork says that an expression ran away.
-	ErrTooMuchWork = errors.New("the expression visits too many elements")
+	ErrTooMuchWork = errors.New("the expression visits or makes too many elements")
 )
 
 type noOldRow struct{}

@@ -26,6 +26,40 @@ func looped(env, v any) any {
 	return list
 }
 
+// weighed charges what a new list or object holds to the evaluation, all the way down: the same list put
+// into another one a thousand times counts a thousand times, as it will when the result is written out.
+func weighed(env, v any) any {
+	env.(*frame).weigh(v)
+	return v
+}
+
+func (f *frame) weigh(v any) {
+	switch v := v.(type) {
+	case string:
+		f.step(1 + len(v)>>10)
+	case column:
+		f.step(1 + len(v.value.Text)>>10)
+	case []any:
+		f.step(1)
+		for i := range v {
+			f.weigh(v[i])
+		}
+	case map[string]any:
+		f.step(1)
+		for k := range v {
+			f.weigh(v[k])
+		}
+	default:
+		f.step(1)
+	}
+}
+
+// makesList names the functions whose results must be weighed.
+var makesList = map[string]bool{
+	"split": true, "splitAfter": true, "keys": true, "values": true, "toPairs": true, "fromPairs": true, "reverse": true, "uniq": true,
+	"concat": true, "flatten": true, "sort": true, "take": true,
+}
+
 func flatten(dst, list []any) []any {
 	for _, v := range list {
 		if c, inside := classify(v); c == classList {

@@ -60,9 +60,9 @@ func (x *expression) lower(n ast.Node) ast.Node {
 		if list, ok := x.literals(n); ok {
 			return constant(n, list)
 		}
-		return at(n, &ast.ArrayNode{Nodes: x.lowerAll(n.Nodes)})
+		return withFrame(n, weighed, at(n, &ast.ArrayNode{Nodes: x.lowerAll(n.Nodes)}))
 	case *ast.MapNode:
-		return at(n, &ast.MapNode{Pairs: x.lowerAll(n.Pairs)})
+		return withFrame(n, weighed, at(n, &ast.MapNode{Pairs: x.lowerAll(n.Pairs)}))
 	case *ast.PairNode:
 		key := x.lower(n.Key)
 		if _, written := key.(*ast.StringNode); !written {
@@ -220,7 +220,11 @@ func (x *expression) lowerBinary(n *ast.BinaryNode) ast.Node {
 	if f := textTests[n.Operator]; f != nil {
 		return call(n, f, x.lower(n.Left), x.lower(n.Right))
 	}
-	return call(n, arithmetic[n.Operator], x.lower(n.Left), x.lower(n.Right))
+	result := call(n, arithmetic[n.Operator], x.lower(n.Left), x.lower(n.Right))
+	if n.Operator == ".." {
+		return withFrame(n, weighed, result)
+	}
+	return result
 }
 
 // fieldOf recognises before.name and its like: the row and the column's slot.

@@ -84,7 +84,11 @@ func (x *expression) lowerBuiltin(n *ast.BuiltinNode) ast.Node {
 		return constant(n, z)
 	}
 	if f := functions[n.Name]; f != nil {
-		return lowerFunction(n, f, x.lowerAll(n.Arguments))
+		result := lowerFunction(n, f, x.lowerAll(n.Arguments))
+		if makesList[n.Name] {
+			return withFrame(n, weighed, result)
+		}
+		return result
 	}
 	return x.lowerLoop(n)
 }
@@ -118,11 +122,11 @@ func (x *expression) lowerLoop(n *ast.BuiltinNode) ast.Node {
 	}
 	switch n.Name {
 	case "map":
-		return loop("map", list, x.lower(predicate))
+		return withFrame(n, weighed, loop("map", list, x.lower(predicate)))
 	case "sum":
 		return call(n, sum, loop("map", list, x.lower(predicate)))
 	case "groupBy":
-		return call(n, grouped, loop("groupBy", list, call(n, textForm, x.lower(predicate))))
+		return withFrame(n, weighed, call(n, grouped, loop("groupBy", list, call(n, textForm, x.lower(predicate)))))
 	case "sortBy":
 		order := ast.Node(at(n, &ast.StringNode{Value: "asc"}))
 		if len(n.Arguments) > 2 {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,6 +63,7 @@ func TestMatch(t *testing.T) {
 		{"unlink", unlinked(t, rel, full), []string{"all", "by_table"}},
 		{"nothing changed", wrote(t, rel, full, full), nil},
 		{"only touched", wrote(t, rel, full, with(full, "write_date", "2026-03-01 10:30:00", "write_uid", "9", "message_main_attachment_id", "5")), nil},
+		{"only a secret", wrote(t, rel, full, with(full, "access_token", "x")), nil},
 		{"zeros were added to a number", wrote(t, rel, full, with(full, "amount_total", "1250.5000", "weight", "1e-1")), nil},
 		{"NULL became false", wrote(t, rel, with(record{"id": "42"}), with(record{"id": "42"}, "locked", "f")), nil},
 		{"true became false", wrote(t, rel, with(full, "locked", "t"), with(full, "locked", "f")), []string{"all", "ignores"}},
@@ -150,6 +152,29 @@ func TestMatchAfterDDL(t *testing.T) {
 	if diff := cmp.Diff([]string{"total", "!change", "state", "sums"}, matched(m, mixed)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A Set is shared; every goroutine has a Matcher of its own.
+func TestMatchersInParallel(t *testing.T) {
+	cat := testCatalog()
+	set := mustCompile(t, cat, append(quietRules(), Config{Name: "sum", Payload: map[string]string{"x": `sum(map(after.sizes, # * 2)) + after.amount_total`}})...)
+	c := benchChange(t, relationOf(cat.Table("public", "sale_order")))
+	rule := set.Rules()[len(set.Rules())-1]
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			m := set.NewMatcher()
+			for range 200 {
+				if got := matched(m, c); len(got) != 1 || got[0] != "sum" {
+					t.Errorf("got %v", got)
+				}
+				if v, err := m.Eval(rule, 0, testTx, c); err != nil || v != cdc.Numeric("1406.50") {
+					t.Errorf("got %v, %v", v, err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 type relatedRows map[int64]cdc.Row

@@ -146,7 +146,8 @@ func newBinding(rel *cdc.Relation, w *watched) *binding {
 	b.contents, b.counts = make([]catalog.Content, len(rel.Columns)), make([]bool, len(rel.Columns))
 	for i := range rel.Columns {
 		name := rel.Columns[i].Name
-		b.contents[i], b.counts[i] = w.table.Content(name), !touched(name, w.odoo)
+		b.contents[i] = w.table.Content(name)
+		b.counts[i] = counts(name, b.contents[i], w.odoo)
 	}
 	return b
 }

@@ -37,7 +37,7 @@ const (
 	unshown      = -1      // scale of a quotient: as many decimals as it takes
 	maxSmall     = 18      // decimals that a coef of 64 bits can carry
 	maxNumDigits = 150_000 // PostgreSQL's own limit is 131,072 digits before the point and 16,383 behind it
-	maxNumBits   = 1 << 20 // of a result's numerator and denominator
+	maxNumBits   = 1 << 14 // of the numerator and the denominator of a result: some 4,900 digits
 )
 
 var pow10 = func() (p [maxSmall + 1]int64) {

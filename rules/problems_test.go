@@ -49,7 +49,7 @@ var wrongConditions = []string{
 	`after.state == "sael"`, `"sael" != before.state`, `after.state == "Sales Order"`, `after.state in ["sael", "sent"]`, `after.state in ["sale", "archived"]`, `after.state == ""`, `op == "insert"`, `op in ["create", "delete"]`, `op == "wrte"`,
 	// Types.
 	`after.name > 5`, `after.amount_total == "5"`, `after.amount_total > "5"`, `after.priority contains "5"`, `after.date_order > "2026-01-01"`, `now() - after.date_order > 5`, `after.locked == 1`, `after.locked == "true"`, `!after.name`,
-	`after.partner_id == "Azure"`, `after.partner_id.name == "Azure"`, `after.name + 5 == ""`, `after.name && true`, `after.amount_total ? true : false`, `after.sizes contains 38`, `"38" in after.sizes`, `lower(after.amount_total) == ""`,
+	`after.partner_id == "Azure"`, `after.partner_id.name == "Azure"`, `after.name + 5 == ""`, `after.name % 2 == 0`, `after.name && true`, `after.amount_total ? true : false`, `after.sizes contains 38`, `"38" in after.sizes`, `lower(after.amount_total) == ""`,
 	`abs(after.name) > 1`, `len(after.amount_total) > 1`, `any(after.name, # == "x")`, `any(after.sizes, # == "x")`, `after.name matches "("`, `after.name`, `after.amount_total`, `now()`, `"sale"`, `after.note[after.name] == ""`,
 	// Syntax.
 	`after.state = "sale"`, `after.state <> "sale"`, `after.state == "sale" & true`, `after.state is null`, `after.state == "sale" AND true`, `after.state ==`, `(after.state == "sale"`, `after.state == "sale`, `after.state == 'it's'`, `after..state`, `after.state == "sale" true`,
@@ -115,7 +115,11 @@ func TestWrongConfigs(t *testing.T) {
 		edit(func(c *Config) { c.Model, c.Table = "", "keyless" }),
 		edit(func(c *Config) { c.Model, c.Table = "", "other.keyless" }),
 		edit(func(c *Config) { c.Model, c.Table = "", "scratch" }),
-		edit(func(c *Config) { c.Model = ""; c.Table = "Stock Level"; c.When = `after.qtty > 1 && after.total > 1 && ref("shop").name == ""` }),
+		edit(func(c *Config) {
+			c.Model = ""
+			c.Table = "Stock Level"
+			c.When = `after.qtty > 1 && after.total > 1 && ref("shop").name == ""`
+		}),
 		edit(func(c *Config) { c.On = nil }),
 		edit(func(c *Config) { c.On = []string{"write", "update", "schedule", "write", "craete"} }),
 		edit(func(c *Config) { c.Endpoint = "" }),

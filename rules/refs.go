@@ -25,7 +25,7 @@ type Related interface {
 // Refs appends to dst the related rows that [Matcher.Match] and [Matcher.Eval] need
 // for c: those of rules that may match it, judging by what can be judged without them.
 func (m *Matcher) Refs(dst []Ref, c *cdc.Change) []Ref {
-	w, rules := m.begin(TxInfo{}, c)
+	w, rules := m.begin(TxInfo{Time: m.frame.tx.Time}, c) // conditions that look at the transaction are not evaluated
 	if w == nil || len(w.targets) == 0 {
 		return dst
 	}

@@ -53,8 +53,12 @@ func (x *expression) typecheck(node ast.Node) {
 		x.fail(0, err.Error(), "")
 		return
 	}
+	place := x.byteOffset(misfit.From)
 	message := reword(inWords(misfit.Message))
-	x.fail(x.byteOffset(misfit.From), message, x.misfitRemedy(node, misfit.From, message))
+	if rest, slash := strings.CutPrefix(message, "/ "); slash && strings.HasPrefix(x.text[place:], "%") {
+		message = "% " + rest // see check
+	}
+	x.fail(place, message, x.misfitRemedy(node, misfit.From, message))
 }
 
 // environment gives every name its type.
@@ -164,6 +168,7 @@ var wording = []struct {
 	expr  *regexp.Regexp
 	words string
 }{
+	{regexp.MustCompile(`^invalid operation: (?:==|!=|<|>|<=|>=) \(mismatched types (.+) and (.+)\)$`), `cannot compare $1 with $2`},
 	{regexp.MustCompile(`^invalid operation: (\S+) \(mismatched types (.+) and (.+)\)$`), `$1 does not fit between $2 and $3`},
 	{regexp.MustCompile(`^invalid operation: (\S+) \(mismatched type (.+)\)$`), `$1 does not fit $2`},
 	{regexp.MustCompile(`^cannot use (.+) as type (.+) in array$`), `a $1 is never in a list of $2`},

@@ -78,13 +78,13 @@ func (f *found) cut(perLane int) {
 }
 
 // logColumns are read by scanDelivery, in this order.
-const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body`
+const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body`
 
 func scanDelivery(row pgx.CollectableRow) (*delivery.Delivery, error) {
 	var d delivery.Delivery
 	var lsn string
 	var xid int64
-	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body)
+	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &d.Late, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -315,7 +315,7 @@ func TestParked(t *testing.T) {
 		t.Errorf("rows: %d", n)
 	}
 	lanes := claim(t, p, "a", 5, 5)
-	if len(lanes) != 1 || lanes[0].Deliveries[0].ID != "from-p0" || rows(t, db, "delivery WHERE late") != 1 {
+	if len(lanes) != 1 || lanes[0].Deliveries[0].ID != "from-p0" || !lanes[0].Deliveries[0].Late || rows(t, db, "delivery WHERE late") != 1 {
 		t.Errorf("claimed %s", names(lanes))
 	}
 	if n, err := db.DiscardParked(t.Context(), Filter{IDs: []string{"p2", "p1"}}); n != 2 || err != nil {

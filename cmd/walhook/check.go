@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -260,12 +259,3 @@ func plural(n int, noun string) string {
 }
 
 const neutralizedHint = "production's webhooks must not fire from a copy; if this database really is to send: walhook run --adopt"
-
-// hostname is this machine's name, "" when it has none.
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return ""
-	}
-	return name
-}

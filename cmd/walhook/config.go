@@ -113,12 +113,10 @@ func decodeProblem(doc *document, expanded *expansion, err error) error {
 	if decode == nil && !errors.As(err, &decode) {
 		return &problem{file: doc.name, message: err.Error()}
 	}
-	at := expanded.original(offsetOf(expanded.text, first(decode.Position()), second(decode.Position())))
+	line, column := decode.Position()
+	at := expanded.original(offsetOf(expanded.text, line, column))
 	return doc.problemAt(span{at, at + 1}, strings.TrimPrefix(decode.Error(), "toml: "), "")
 }
-
-func first(a, _ int) int  { return a }
-func second(_, b int) int { return b }
 
 // withDefaults fills what other parts of the program read directly.
 func (c *Config) withDefaults() {
@@ -276,6 +274,15 @@ func (c *Config) ruleProblems(err error) error {
 		problems = append(problems, c.Doc.problemAt(span{from, from + 1}, message, p.Suggest))
 	}
 	return errors.Join(problems...)
+}
+
+// hostname is this machine's name, "" when it has none.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // infoOf names the parts of the configuration that the status pages show.

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"walhook/internal/pgtest"
 	"walhook/rules"
 )
 
@@ -280,13 +282,19 @@ func TestRuleProblemsStandInsideTheExpression(t *testing.T) {
 
 const exampleFile = "../../config.example.toml"
 
-func TestExampleConfigLoads(t *testing.T) {
+func loadExample(t *testing.T) *Config {
+	t.Helper()
 	const secret = "0123456789abcdef0123456789abcdef"
 	cfg, err := loadConfig(exampleFile, variables("WALHOOK_DB_PASSWORD", "x", "WALHOOK_STATE_PASSWORD", "y", "WALHOOK_HTTP_TOKEN", secret,
 		"ERP_SECRET", secret, "ERP_SECRET_OLD", secret, "SHOP_SECRET", secret, "ERP_PASSWORD", "z"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cfg
+}
+
+func TestExampleConfigLoads(t *testing.T) {
+	cfg := loadExample(t)
 	if len(cfg.Endpoints) != 2 || len(cfg.Rules) != 4 {
 		t.Errorf("%d endpoints, %d rules", len(cfg.Endpoints), len(cfg.Rules))
 	}
@@ -313,5 +321,22 @@ func TestExampleConfigMentionsEveryKey(t *testing.T) {
 		if !mentioned[path] {
 			t.Errorf("config.example.toml does not mention %s", path)
 		}
+	}
+}
+
+// The example's rules fit real Odoo databases, but for the one on a table of the reader's own.
+func TestExampleRulesFitOdoo(t *testing.T) {
+	for _, version := range []string{"16", "18"} {
+		t.Run(version, func(t *testing.T) {
+			cfg := loadExample(t)
+			cfg.Rules = slices.DeleteFunc(cfg.Rules, func(r rules.Config) bool { return r.Table != "" })
+			s, err := cfg.look(t.Context(), pgtest.Connect(t, pgtest.Odoo(t, version)), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.needs) != 3 {
+				t.Errorf("needs: %+v", s.needs)
+			}
+		})
 	}
 }

@@ -143,7 +143,10 @@ func (d *demo) database(ctx context.Context) error {
 	}
 	d.server = server
 	undo := beforeAbort(ctx, func() { _ = server.Close() }) // the process ends in any case
-	d.defers("PostgreSQL", func() error { undo(); return server.Close() })
+	d.defers("PostgreSQL", func() error {
+		defer undo() // not before: a second signal in the middle of it must not leave half of it
+		return server.Close()
+	})
 	admin, err := connect(ctx, "the private PostgreSQL", server.DSN("postgres"))
 	if err != nil {
 		return err
@@ -192,7 +195,10 @@ func (d *demo) configure(ctx context.Context) error {
 	}
 	folder := d.folder
 	undo := beforeAbort(ctx, func() { _ = os.RemoveAll(folder) }) // the process ends in any case
-	d.defers("folder", func() error { undo(); return os.RemoveAll(folder) })
+	d.defers("folder", func() error {
+		defer undo()
+		return os.RemoveAll(folder)
+	})
 	listen, err := freeAddress(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -178,7 +179,7 @@ func readSecretFile(name, folder string) (content, warning string, err error) {
 	case info.IsDir():
 		return "", "", fmt.Errorf("%s is a folder, not a file", path)
 	}
-	data, err := os.ReadFile(path)
+	data, err := readAtMost(path, maxSecretFile)
 	if errors.Is(err, fs.ErrPermission) {
 		return "", "", fmt.Errorf("the file %s may not be read by this user", path)
 	}
@@ -192,6 +193,22 @@ func readSecretFile(name, folder string) (content, warning string, err error) {
 		warning = fmt.Sprintf("%s holds a secret and every user of this machine can read it: chmod o-r %s", path, path)
 	}
 	return content, warning, nil
+}
+
+// maxSecretFile is more than any secret needs: a larger file is not what was meant.
+const maxSecretFile = 64 << 10
+
+func readAtMost(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it holds more than %d bytes", limit)
+	}
+	return data, err
 }
 
 // quoteLines writes the lines of a file as TOML strings: a whole array, or

@@ -200,16 +200,19 @@ func shapeHint(e *entry, at *keyTree) string {
 	return ""
 }
 
-// unknownKey names the table, lists what it takes and what was probably meant.
+// unknownKey names the first part of a path that is none, the table that it is not in, and what was probably meant.
 func unknownKey(doc *document, e *entry, at *keyTree) error {
-	section := ""
-	for _, part := range e.parts[:len(e.parts)-1] {
-		if at.any != nil {
-			at = at.any
-		} else {
-			at = at.keys[part]
+	section, unknown := "", e.name
+	for _, part := range e.parts {
+		next := at.any
+		if next == nil {
+			next = at.keys[part]
 		}
-		section = joinPath(section, part)
+		if next == nil {
+			unknown = part
+			break
+		}
+		at, section = next, joinPath(section, part)
 	}
 	var names []string
 	for k := range at.keys {
@@ -227,10 +230,10 @@ func unknownKey(doc *document, e *entry, at *keyTree) error {
 	if len(names) == 0 {
 		suggestion = section + " is no table"
 	}
-	if s := nearest(e.name, names); s != "" {
+	if s := nearest(unknown, names); s != "" {
 		suggestion = fmt.Sprintf("did you mean %q?", s)
 	}
-	return doc.problem(e.path, false, fmt.Sprintf("unknown key %q%s", e.name, where), suggestion)
+	return doc.problem(e.path, false, fmt.Sprintf("unknown key %q%s", unknown, where), suggestion)
 }
 
 // nearest is the name that was probably meant; a name that differs in case alone is always near.

@@ -66,7 +66,8 @@ func (d *document) excerpt(at span) string {
 	}
 	line := strings.TrimRight(text[from:to], "\r")
 	shown := d.presentable(line, from)
-	if shown == "" || at.from-from > len(shown)+2 {
+	column := min(at.from-from, len(line)) // the mistake may be the line's end
+	if shown == "" || column > len(shown)+2 {
 		return ""
 	}
 	// Tabs stay tabs under tabs, so that the caret stands where it should.
@@ -75,8 +76,8 @@ func (d *document) excerpt(at span) string {
 			return '\t'
 		}
 		return ' '
-	}, line[:at.from-from])
-	width := len([]rune(line[at.from-from : max(at.from-from, min(at.to-from, len(shown)))]))
+	}, line[:column])
+	width := len([]rune(line[column:max(column, min(at.to-from, len(shown)))]))
 	number, _ := d.position(at.from)
 	gutter := fmt.Sprintf("%5d", number)
 	return fmt.Sprintf("\n%s | %s\n%s | %s^%s", gutter, shown, strings.Repeat(" ", len(gutter)), lead, strings.Repeat("~", max(width-1, 0)))

@@ -42,6 +42,24 @@ const exitHelp = `
 Exit status: 0 ok, 1 failed, 2 usage or configuration, 3 environment (a database cannot be
 reached, a check failed), 130 interrupted twice.`
 
+// usageTemplate is cobra's with the examples at the end, where they are read.
+const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND{{else}}
+  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Global flags:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}
+`
+
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "walhook",
@@ -65,6 +83,7 @@ Start with "walhook demo"; it needs no database and no configuration.
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetUsageTemplate(usageTemplate)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configPath, "config", "", "configuration file (default $WALHOOK_CONFIG, then ./walhook.toml)")
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default [log] level, then info)")

@@ -247,8 +247,9 @@ func TestEveryHelpEndsWithExamples(t *testing.T) {
 		if code := run(t.Context(), append(path, "--help"), &out, &errs); code != exitOK {
 			t.Errorf("walhook %s --help: status %d %s", strings.Join(path, " "), code, errs.String())
 		}
-		if !strings.Contains(out.String(), "Examples:\n  walhook") {
-			t.Errorf("walhook %s --help has no example", strings.Join(path, " "))
+		_, examples, found := strings.Cut(out.String(), "Examples:\n  walhook")
+		if !found || strings.Contains(examples, "\n\n") {
+			t.Errorf("walhook %s --help does not end with examples", strings.Join(path, " "))
 		}
 	}
 	root := (&app{stdout: io.Discard, stderr: io.Discard}).root()

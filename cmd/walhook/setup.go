@@ -86,6 +86,13 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 		return err
 	}
 	if s.survey, err = s.cfg.look(ctx, s.owner, s.role, more...); err != nil {
+		var privilege *catalog.PrivilegeError
+		if s.dryRun && errors.As(err, &privilege) {
+			s.say("-- walhook cannot plan before it may read what Odoo says of its models.")
+			s.say("-- As the owner of the tables, or as a superuser:")
+			s.say("%s", privilege.Hint())
+			s.say("-- Then run walhook setup --dry-run again: it prints the rest.")
+		}
 		return err
 	}
 	blocking := s.blocking()

@@ -29,6 +29,7 @@ type expected struct {
 	Order   int64 // of the record's last change, within all transactions
 
 	booleans map[string]bool // columns whose NULL Odoo means as false
+	hidden   map[string]bool // columns that a whole record leaves out without a word
 }
 
 // watched are the tables that rules look at.
@@ -95,13 +96,14 @@ func audited(t testing.TB, version string) *pgx.Conn {
 // derive evaluates the conditions.
 func derive(t testing.TB, conn *pgx.Conn) []expected {
 	t.Helper()
-	booleans := map[string]map[string]bool{}
+	booleans, hidden := map[string]map[string]bool{}, map[string]map[string]bool{}
 	for _, table := range watched {
-		booleans[table] = booleanColumns(t, conn, table)
+		booleans[table] = columns(t, conn, booleanColumns, table)
+		hidden[table] = columns(t, conn, hiddenColumns, table)
 	}
 	var all []expected
 	for _, c := range conditions() {
-		events, err := c.events(conn, booleans[c.table])
+		events, err := c.events(conn, booleans[c.table], hidden[c.table])
 		if err != nil {
 			t.Fatalf("derive %s: %v", c.rule, err)
 		}
@@ -111,11 +113,21 @@ func derive(t testing.TB, conn *pgx.Conn) []expected {
 	return all
 }
 
-func booleanColumns(t testing.TB, conn *pgx.Conn, table string) map[string]bool {
+const booleanColumns = `
+	SELECT attname FROM pg_attribute
+	 WHERE attrelid = $1::text::regclass AND atttypid = 'boolean'::regtype AND attnum > 0 AND NOT attisdropped`
+
+// hiddenColumns are those of HTML fields and those that hold secrets, of the watched tables all tokens.
+const hiddenColumns = `
+	SELECT name FROM ir_model_fields WHERE model = replace($1, '_', '.') AND ttype = 'html'
+	 UNION
+	SELECT attname FROM pg_attribute
+	 WHERE attrelid = $1::text::regclass AND attname LIKE '%token%' AND attnum > 0 AND NOT attisdropped`
+
+// columns runs one of the queries above for a table.
+func columns(t testing.TB, conn *pgx.Conn, sql, table string) map[string]bool {
 	t.Helper()
-	rows, err := conn.Query(context.Background(), `
-		SELECT attname FROM pg_attribute
-		 WHERE attrelid = $1::text::regclass AND atttypid = 'boolean'::regtype AND attnum > 0 AND NOT attisdropped`, table)
+	rows, err := conn.Query(context.Background(), sql, table)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +142,7 @@ func booleanColumns(t testing.TB, conn *pgx.Conn, table string) map[string]bool 
 	return set
 }
 
-func (c condition) events(conn *pgx.Conn, booleans map[string]bool) ([]expected, error) {
+func (c condition) events(conn *pgx.Conn, booleans, hidden map[string]bool) ([]expected, error) {
 	row := "NULL::public." + pgx.Identifier{c.table}.Sanitize()
 	rows, err := conn.Query(context.Background(), fmt.Sprintf(`
 		SELECT n.ordinal, n.last_seq, n.key, n.op, n.before, n.after
@@ -142,7 +154,7 @@ func (c condition) events(conn *pgx.Conn, booleans map[string]bool) ([]expected,
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (expected, error) {
-		e := expected{Rule: c.rule, Table: c.table, booleans: booleans}
+		e := expected{Rule: c.rule, Table: c.table, booleans: booleans, hidden: hidden}
 		return e, row.Scan(&e.Ordinal, &e.Order, &e.Key, &e.Op, &e.Before, &e.After)
 	})
 }

@@ -26,6 +26,7 @@ type received struct {
 		Op      string                     `json:"op"`
 		Rule    string                     `json:"rule"`
 		Record  map[string]json.RawMessage `json:"record"`
+		Omitted []string                   `json:"omitted"`
 		Changes map[string]struct {
 			Before json.RawMessage `json:"before"`
 			After  json.RawMessage `json:"after"`

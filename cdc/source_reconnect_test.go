@@ -1,0 +1,482 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"walhook/internal/pgtest"
+)
+
+// TestKeepaliveWhileBlocked: wal_sender_timeout is 1 s, the handler takes 4 s; first with room in the queue, where
+// the server's keepalives are answered, then with a full one, where nothing is read (trap 3).
+func TestKeepaliveWhileBlocked(t *testing.T) {
+	s := ownServer(t, map[string]string{"wal_sender_timeout": "1s"})
+	for _, c := range []struct {
+		name  string
+		queue int
+	}{{"queue has room", 1000}, {"queue is full", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			dsn := databaseOn(t, s.DSN("postgres"), "d"+strconv.Itoa(c.queue), s.DSN)
+			b := newBenchAt(t, dsn)
+			rec := &recorder{before: func(_ context.Context, n int) error {
+				if n == 1 {
+					time.Sleep(4 * time.Second)
+				}
+				return nil
+			}}
+			r := b.start(rec, 0, func(c2 *SourceConfig) { c2.StatusInterval, c2.QueueTransactions = 10*time.Second, c.queue })
+			r.connected()
+			pid := r.Progress().Session.PID
+			for i := 1; i <= 20; i++ {
+				b.exec("INSERT INTO t VALUES ($1, repeat('x', 10000))", i)
+			}
+			rec.sees(t, creates(1, 20)...)
+			if p := r.Progress(); p.Session.PID != pid || p.LastError != "" {
+				t.Errorf("the connection was lost: %s", p.LastError)
+			}
+			r.stop()
+		})
+	}
+}
+
+func databaseOn(t *testing.T, admin, name string, dsn func(string) string) string {
+	t.Helper()
+	pgtest.Exec(t, admin, "CREATE DATABASE "+quoteIdent(name))
+	return dsn(name)
+}
+
+// TestKickedBackend ends the session as Odoo does before it duplicates or drops a database: the source stays away
+// for the time that takes, then goes on without loss.
+func TestKickedBackend(t *testing.T) {
+	b := newBench(t)
+	rec := &recorder{}
+	r := b.start(rec, 0, func(c *SourceConfig) { c.KickedMin, c.KickedMax = 1500*time.Millisecond, 2*time.Second })
+	r.connected()
+	b.exec("INSERT INTO t VALUES (1)")
+	rec.sees(t, "create 1")
+	b.exec("SELECT pg_terminate_backend($1::int)", r.Progress().Session.PID)
+	err := <-r.lost
+	if sqlState(err) != "57P01" {
+		t.Errorf("got %v", err)
+	}
+	began := time.Now()
+	b.exec("INSERT INTO t VALUES (2)")
+	rec.sees(t, "create 1", "create 2")
+	if away := time.Since(began); away < time.Second {
+		t.Errorf("was back after %s", away)
+	}
+	if p := r.Progress(); p.Reconnects != 1 || !p.Connected {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestRestarts: the server is restarted in both ways while rows are written. A fast shutdown waits until the walsender's client
+// has confirmed everything or gone; the source must not make it wait, even when its handler cannot persist
+// anything because the state is in the same server.
+func TestRestarts(t *testing.T) {
+	for _, c := range []struct {
+		mode string
+		lazy bool // nothing is durable before Advance, which is not due
+		full bool // the handler fails and the queue is full
+	}{{"fast", false, false}, {"fast", true, false}, {"fast", true, true}, {"immediate", false, false}} {
+		t.Run(fmt.Sprintf("%s lazy=%v full=%v", c.mode, c.lazy, c.full), func(t *testing.T) {
+			s := ownServer(t, nil)
+			b := newBenchAt(t, databaseOn(t, s.DSN("postgres"), "d", s.DSN))
+			var away atomic.Bool
+			rec := &recorder{lazy: c.lazy, before: func(context.Context, int) error {
+				if away.Load() {
+					return temporary("state is away")
+				}
+				return nil
+			}}
+			r := b.start(rec, 0, func(cfg *SourceConfig) {
+				if c.full {
+					cfg.QueueTransactions = 2
+				}
+			})
+			r.connected()
+			away.Store(c.full)
+			for i := 1; i <= 10; i++ {
+				b.exec("INSERT INTO t VALUES ($1)", i)
+			}
+			if c.full {
+				until(t, "blocked", func() bool { return r.Progress().Blocked })
+			} else {
+				rec.sees(t, creates(1, 10)...)
+			}
+			b.conn.Close(context.Background())
+			began := time.Now()
+			if err := s.Restart(context.Background(), c.mode); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("the restart took %s", took)
+			}
+			away.Store(false)
+			b.reconnect()
+			b.exec("INSERT INTO t VALUES (11)")
+			rec.sees(t, creates(1, 11)...)
+			r.stop()
+		})
+	}
+}
+
+func TestSlotGone(t *testing.T) {
+	b := newBench(t)
+	var slot *SlotError
+	t.Run("missing at start", func(t *testing.T) {
+		err := b.start(&recorder{}, 0, func(c *SourceConfig) { c.Slot = "nobody" }).wait()
+		if !errors.As(err, &slot) || slot.Problem != SlotMissing || !strings.Contains(slot.Hint(), "pg_create_logical_replication_slot('nobody', 'pgoutput')") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("dropped while away", func(t *testing.T) {
+		r := b.start(&recorder{}, 0, func(c *SourceConfig) { c.KickedMin, c.KickedMax = time.Second, time.Second })
+		r.connected()
+		b.exec("SELECT pg_terminate_backend($1::int)", r.Progress().Session.PID)
+		<-r.lost
+		until(t, "slot dropped", func() bool {
+			_, err := b.conn.Exec(context.Background(), "SELECT pg_drop_replication_slot($1)", b.slot)
+			return err == nil
+		})
+		if err := r.wait(); !errors.As(err, &slot) || slot.Problem != SlotMissing {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestSlotForeign(t *testing.T) {
+	b := newBench(t)
+	var slot *SlotError
+	b.exec("SELECT pg_create_logical_replication_slot($1, 'test_decoding')", b.slot+"_plugin")
+	b.exec("SELECT pg_create_physical_replication_slot($1)", b.slot+"_physical")
+	t.Cleanup(func() { b.exec("SELECT pg_drop_replication_slot($1)", b.slot+"_physical") })
+	other := newBench(t)
+	for _, name := range []string{b.slot + "_plugin", b.slot + "_physical", other.slot} {
+		err := b.start(&recorder{}, 0, func(c *SourceConfig) { c.Slot = name }).wait()
+		if !errors.As(err, &slot) || slot.Problem != SlotForeign || slot.Hint() == "" {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestSlotInUse(t *testing.T) {
+	b := newBench(t)
+	first := &recorder{}
+	r1 := b.start(first, 0)
+	r1.connected()
+	second := &recorder{}
+	r2 := b.start(second, 0)
+	err := <-r2.lost
+	var slot *SlotError
+	if !errors.As(err, &slot) || slot.Problem != SlotInUse || !strings.Contains(slot.Hint(), fmt.Sprintf("pg_terminate_backend(%d)", r1.Progress().Session.PID)) {
+		t.Errorf("got %v", err)
+	}
+	b.exec("INSERT INTO t VALUES (1)")
+	first.sees(t, "create 1")
+	r1.stop()
+	r2.connected() // takes over as soon as it can
+	b.exec("INSERT INTO t VALUES (2)")
+	second.sees(t, "create 2")
+	r2.stop()
+}
+
+func TestSlotLost(t *testing.T) {
+	s := ownServer(t, map[string]string{"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"})
+	b := newBenchAt(t, databaseOn(t, s.DSN("postgres"), "d", s.DSN))
+	for range 5 {
+		b.exec("SELECT pg_switch_wal()")
+		b.exec("INSERT INTO other SELECT coalesce(max(id), 0) + 1 FROM other")
+	}
+	b.exec("CHECKPOINT")
+	if status := b.text("SELECT wal_status FROM pg_replication_slots"); status != "lost" {
+		t.Fatalf("the slot is %s", status)
+	}
+	err := b.start(&recorder{}, 0).wait()
+	var slot *SlotError
+	if !errors.As(err, &slot) || slot.Problem != SlotLost || !strings.Contains(slot.Hint(), "max_slot_wal_keep_size") {
+		t.Errorf("got %v", err)
+	}
+	facts, err := Inspect(context.Background(), b.conn, b.slot, b.slot, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := findings(Preflight(facts, nil)); f["slot_lost"].Severity != SeverityError {
+		t.Errorf("findings %v", f)
+	}
+}
+
+func findings(list []Finding) map[string]Finding {
+	m := make(map[string]Finding)
+	for _, f := range list {
+		m[f.Code] = f
+	}
+	return m
+}
+
+func TestPublicationMissing(t *testing.T) {
+	b := newBench(t)
+	err := b.start(&recorder{}, 0, func(c *SourceConfig) { c.Publication = "nobody" }).wait()
+	var refused *RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), `"nobody"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestSlotOlderThanPublication: the server looks for the publication as of the WAL it reads.
+func TestSlotOlderThanPublication(t *testing.T) {
+	b := newBench(t)
+	b.exec("DROP PUBLICATION " + b.slot)
+	b.exec("INSERT INTO t VALUES (1)")
+	b.exec("CREATE PUBLICATION " + b.slot + " FOR TABLE t")
+	err := b.start(&recorder{}, 0).wait()
+	var slot *SlotError
+	if !errors.As(err, &slot) || slot.Problem != SlotTooOld || !strings.Contains(slot.Hint(), "pg_drop_replication_slot") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPositionRefused(t *testing.T) {
+	b := newBench(t)
+	b.exec("INSERT INTO t VALUES (1)")
+	end := b.lsn("SELECT pg_current_wal_insert_lsn()::text")
+	confirmed := b.confirmed()
+	system := b.text("SELECT system_identifier::text FROM pg_control_system()")
+	var position *PositionError
+	for _, c := range []struct {
+		name    string
+		from    LSN
+		change  func(*SourceConfig)
+		problem PositionProblem
+		want    string
+	}{
+		{"none", 0, func(c *SourceConfig) { c.FromSlot = false }, PositionNone, confirmed.String()},
+		{"behind", confirmed - 2048, nil, PositionBehind, "2.0 KiB of WAL can no longer be read"},
+		{"ahead", end + 1<<30, nil, PositionAhead, "1.0 GiB earlier"},
+		{"timeline", confirmed, func(c *SourceConfig) { c.Timeline = 99 }, PositionTimeline, "timeline 99"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := b.start(&recorder{}, c.from, func(cfg *SourceConfig) {
+				if c.change != nil {
+					c.change(cfg)
+				}
+			})
+			err := r.wait()
+			if !errors.As(err, &position) || position.Problem != c.problem || !strings.Contains(err.Error(), c.want) || position.Hint() == "" {
+				t.Errorf("got %v", err)
+			}
+			if got := b.confirmed(); got != confirmed {
+				t.Errorf("confirmed %s, was %s", got, confirmed)
+			}
+		})
+	}
+	var identity *IdentityError
+	err := b.start(&recorder{}, confirmed, func(c *SourceConfig) { c.SystemID = "1" }).wait()
+	if !errors.As(err, &identity) || identity.Got != system || identity.Hint() == "" {
+		t.Errorf("got %v", err)
+	}
+	err = b.start(&recorder{}, confirmed, func(c *SourceConfig) { c.SystemID, c.DatabaseOID = system, 1 }).wait()
+	if !errors.As(err, &identity) || identity.Want != "1" {
+		t.Errorf("got %v", err)
+	}
+	// And with everything right it runs.
+	rec := &recorder{}
+	b.start(rec, confirmed, func(c *SourceConfig) { c.SystemID, c.Timeline = system, 1 })
+	rec.sees(t, "create 1")
+}
+
+func TestAccessRefused(t *testing.T) {
+	b := newBench(t)
+	var refused *RefusedError
+	name := b.slot + "_plain"
+	b.exec("CREATE ROLE " + name + " LOGIN")
+	t.Cleanup(func() { b.exec("DROP ROLE " + name) })
+	cfg, err := parseDSN(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn := func(user, database string) string {
+		return pgtest.Server(t).DSNFor(user, "", database)
+	}
+	for _, c := range []struct{ dsn, want, hint string }{
+		{dsn(name, cfg.Database), "may not replicate", "ALTER ROLE"},
+		{dsn("nobody_there", cfg.Database), "does not let role", "CREATE ROLE"},
+		{dsn(cfg.User, "no_such_database"), "no database", "source.dsn"},
+	} {
+		err := b.start(&recorder{}, 0, func(s *SourceConfig) { s.DSN = c.dsn }).wait()
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) || !strings.Contains(refused.Hint(), c.hint) {
+			t.Errorf("got %v\nhint %s", err, refused.Hint())
+		}
+	}
+}
+
+func TestNetworkErrorsAreRetried(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		final bool
+	}{
+		{&pgconn.PgError{Code: "53300"}, false},
+		{&pgconn.PgError{Code: "57P03"}, false},
+		{&pgconn.PgError{Code: "57P01"}, false},
+		{errors.New("connection reset by peer"), false},
+		{&SpillError{Err: errors.New("no space left on device")}, false},
+		{slotInUse("s", 1, nil), false},
+		{missingSlot("s", nil), true},
+		{&PositionError{}, true},
+		{connectError(&pgconn.PgError{Code: "28P01"}, "u", "d"), true},
+	} {
+		if got := isFinal(fmt.Errorf("wrapped: %w", c.err)); got != c.final {
+			t.Errorf("%v: final is %v", c.err, got)
+		}
+	}
+}
+
+func TestSwitchPoint(t *testing.T) {
+	history := "1\t0/3000028\tno recovery target specified\n\n2\t0/5000000\tbefore 2000-01-01\n"
+	for _, c := range []struct {
+		timeline uint32
+		want     LSN
+		ok       bool
+	}{{1, 0x3000028, true}, {2, 0x5000000, true}, {3, 0, false}} {
+		if got, ok := switchPoint(history, c.timeline); got != c.want || ok != c.ok {
+			t.Errorf("timeline %d: %s %v", c.timeline, got, ok)
+		}
+	}
+}
+
+// TestInvariant8Timelines promotes a server. A position before the switch is accepted; one after
+// it, reached on the old timeline, is not: those transactions never happened here.
+func TestInvariant8Timelines(t *testing.T) {
+	s := ownServer(t, nil)
+	b := newBenchAt(t, databaseOn(t, s.DSN("postgres"), "d", s.DSN))
+	rec := &recorder{}
+	r := b.start(rec, 0, func(c *SourceConfig) { c.Timeline = 1 })
+	r.connected()
+	b.exec("INSERT INTO t VALUES (1)")
+	rec.sees(t, "create 1")
+	r.stop()
+	_, before := rec.snapshot()
+	b.exec("INSERT INTO t VALUES (2)")
+	b.conn.Close(context.Background())
+
+	if err := s.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.DataDir(), "standby.signal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(s.DataDir(), "PG_VERSION")); err == nil {
+		owner := info.Sys().(*syscall.Stat_t)
+		if err := os.Chown(filepath.Join(s.DataDir(), "standby.signal"), int(owner.Uid), int(owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Resume(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.reconnect()
+	b.exec("SELECT pg_promote()")
+	b.exec("INSERT INTO t VALUES (3)")
+	after := b.lsn("SELECT pg_current_wal_lsn()::text")
+	facts, err := Inspect(context.Background(), b.conn, b.slot, b.slot, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if facts.Timeline != 2 {
+		t.Fatalf("timeline %d after promotion", facts.Timeline)
+	}
+
+	var position *PositionError
+	err = b.start(&recorder{}, after, func(c *SourceConfig) { c.Timeline = 1 }).wait()
+	if !errors.As(err, &position) || position.Problem != PositionTimeline || position.Server == 0 {
+		t.Errorf("got %v", err)
+	}
+	if err := CheckTimeline(context.Background(), b.dsn, 1, after); !errors.As(err, &position) {
+		t.Errorf("got %v", err)
+	}
+	for timeline, at := range map[uint32]LSN{1: before, 2: after, 0: after} {
+		if err := CheckTimeline(context.Background(), b.dsn, timeline, at); err != nil {
+			t.Errorf("timeline %d: %v", timeline, err)
+		}
+	}
+	r = b.start(rec, before, func(c *SourceConfig) { c.Timeline = 1 })
+	rec.sees(t, "create 1", "create 2", "create 3")
+	if got := r.Progress().Session.Timeline; got != 2 {
+		t.Errorf("session on timeline %d", got)
+	}
+	r.stop()
+}
+
+func TestBackoff(t *testing.T) {
+	b := backoff{lo: 100 * time.Millisecond, hi: time.Second}
+	for i, most := range []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} {
+		most *= time.Millisecond
+		if got := b.next(); got < most/2 || got > most {
+			t.Errorf("pause %d is %s, want %s to %s", i, got, most/2, most)
+		}
+	}
+	b.reset()
+	if got := b.next(); got > 100*time.Millisecond {
+		t.Errorf("after reset %s", got)
+	}
+}
+
+// TestConcurrentWriters writes from many connections while the session is ended again and again: everything
+// arrives once and in commit order.
+func TestConcurrentWriters(t *testing.T) {
+	b := newBench(t)
+	rec := &recorder{}
+	r := b.start(rec, 0)
+	r.connected()
+	const writers, each = 4, 50
+	var g errgroup.Group
+	for w := range writers {
+		conn := pgtest.Connect(t, b.dsn)
+		g.Go(func() error {
+			for i := range each {
+				if _, err := conn.Exec(context.Background(), "INSERT INTO t VALUES ($1)", w*each+i); err != nil {
+					return err
+				}
+				if w == 0 && i%10 == 5 {
+					if _, err := conn.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE pid = $1::int", r.Progress().Session.PID); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all", func() bool { seen, _ := rec.snapshot(); return len(seen) >= writers*each })
+	seen, _ := rec.snapshot()
+	count := make(map[string]int)
+	last := make(map[int]int)
+	for _, s := range seen {
+		count[s]++
+		id, err := strconv.Atoi(strings.TrimPrefix(s, "create "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id%each < last[id/each] {
+			t.Errorf("writer %d: %d after %d", id/each, id%each, last[id/each])
+		}
+		last[id/each] = id % each
+	}
+	if len(seen) != writers*each || len(count) != writers*each {
+		t.Errorf("%d changes, %d different, want %d", len(seen), len(count), writers*each)
+	}
+}
