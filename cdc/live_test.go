@@ -1,0 +1,280 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"walhook/internal/pgtest"
+)
+
+func newLive(t *testing.T, dsn string) *Live {
+	t.Helper()
+	l, err := NewLive(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func TestLiveTypes(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, `CREATE TYPE mood AS ENUM ('ok'); CREATE DOMAIN price AS numeric(10,2); CREATE DOMAIN nice AS mood; CREATE DOMAIN prices AS price[];
+		CREATE TYPE pair AS (a int, b int); CREATE TYPE span AS RANGE (subtype = float8);
+		CREATE TABLE t (a mood, b price, c nice, d mood[], e price[], f prices, g pair, h span, i pair[])`)
+	l := newLive(t, dsn)
+	conn := pgtest.Connect(t, dsn)
+	rows, err := conn.Query(t.Context(), "SELECT attname::text, atttypid::int8 FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var name string
+	var oid uint32
+	oids := make(map[string]uint32)
+	if _, err := pgx.ForEachRow(rows, []any{&name, &oid}, func() error { oids[name] = oid; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	describe := func(typ *Type) string {
+		s := typ.Name + " " + typ.Kind.String()
+		if typ.Elem != nil {
+			s += " of " + typ.Elem.Name + " " + typ.Elem.Kind.String() + string(typ.Delim)
+		}
+		return s
+	}
+	for column, want := range map[string]string{
+		"a": "mood text", "b": "price numeric", "c": "nice text", "d": "mood[] array of mood text,", "e": "price[] array of price numeric,",
+		"f": "prices array of price numeric,", "g": "pair other", "h": "span other", "i": "pair[] array of pair other,",
+	} {
+		for range 2 { // the second time from memory
+			typ, err := l.Type(t.Context(), oids[column])
+			if err != nil || typ == nil || describe(typ) != want {
+				t.Errorf("%s: %v %v, want %s", column, typ, err, want)
+			}
+		}
+	}
+	if typ, err := l.Type(t.Context(), 4_000_000_000); typ != nil || err != nil {
+		t.Errorf("a type that does not exist: %v %v", typ, err)
+	}
+}
+
+func TestLivePrimaryKey(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, `CREATE TABLE rel (a int, b int, c int, PRIMARY KEY (c, a) INCLUDE (b)); CREATE TABLE none (a int UNIQUE)`)
+	l := newLive(t, dsn)
+	conn := pgtest.Connect(t, dsn)
+	for table, want := range map[string][]string{"rel": {"c", "a"}, "none": nil} {
+		var oid uint32
+		if err := conn.QueryRow(t.Context(), "SELECT $1::text::regclass::oid::int8", table).Scan(&oid); err != nil {
+			t.Fatal(err)
+		}
+		key, err := l.PrimaryKey(t.Context(), oid)
+		if err != nil || strings.Join(key, ",") != strings.Join(want, ",") {
+			t.Errorf("%s: %q %v", table, key, err)
+		}
+	}
+	if key, err := l.PrimaryKey(t.Context(), 4_000_000_000); len(key) != 0 || err != nil {
+		t.Errorf("a table that does not exist: %q %v", key, err)
+	}
+}
+
+// TestLiveLoad looks rows up while the table changes under it, and compares the text with what
+// WAL would hold (trap 9: the database's settings must not matter).
+func TestLiveLoad(t *testing.T) {
+	dsn := pgtest.Database(t)
+	conn := pgtest.Connect(t, dsn)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var database string
+	if err := conn.QueryRow(t.Context(), "SELECT current_database()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	exec("ALTER DATABASE " + database + " SET datestyle = 'German, DMY'")
+	exec("ALTER DATABASE " + database + " SET timezone = 'Asia/Tokyo'")
+	exec("ALTER DATABASE " + database + " SET bytea_output = 'escape'")
+	exec("ALTER DATABASE " + database + " SET intervalstyle = 'iso_8601'")
+	exec("ALTER DATABASE " + database + " SET extra_float_digits = -15")
+	exec(`CREATE TABLE partner (id int PRIMARY KEY, "Name" text, at timestamptz, raw bytea, span interval, f float8, "odd ""col" date)`)
+	exec(`INSERT INTO partner VALUES (1, 'Ä', '2024-02-03 04:05:06+00', '\x00ff', '1 day 02:00', 0.1, '2024-02-03'), (2, NULL)`)
+	l := newLive(t, dsn)
+	load := func(columns ...string) *Related {
+		t.Helper()
+		r, err := l.Load(t.Context(), []Ref{{"public", "partner", 1, columns}, {"public", "partner", 2, nil}, {"public", "partner", 1, nil}, {"public", "partner", 3, nil}, {"public", "gone", 1, []string{"x"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := load("Name", "at", "raw", "span", "f", `odd "col`, "id", "no_such_column")
+	row, ok := r.Row("public", "partner", 1)
+	if !ok {
+		t.Fatal("no row 1")
+	}
+	want := `{id=1 Name=Ä at=2024-02-03 04:05:06+00 raw=\x00ff span=1 day 02:00:00 f=0.1 odd "col=2024-02-03}`
+	if got := showRow(row); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if row, ok := r.Row("public", "partner", 2); !ok || row.Value(1).State != Null {
+		t.Errorf("row 2: %v %s", ok, showRow(row))
+	}
+	for _, missing := range []Ref{{"public", "partner", 3, nil}, {"public", "gone", 1, nil}, {"other", "partner", 1, nil}} {
+		if _, ok := r.Row(missing.Schema, missing.Table, missing.ID); ok {
+			t.Errorf("found %+v", missing)
+		}
+	}
+	// DDL in between.
+	exec(`ALTER TABLE partner DROP COLUMN "Name"`)
+	r = load("Name", "f")
+	if row, _ := r.Row("public", "partner", 1); showRow(row) != "{id=1 f=0.1}" {
+		t.Errorf("after DROP COLUMN: %s", showRow(row))
+	}
+	exec(`DROP TABLE partner; CREATE TABLE partner (id bigint PRIMARY KEY, f text); INSERT INTO partner VALUES (1, 'new')`)
+	r = load("f")
+	if row, _ := r.Row("public", "partner", 1); showRow(row) != "{id=1 f=new}" {
+		t.Errorf("after CREATE TABLE: %s", showRow(row))
+	}
+	exec(`DROP TABLE partner`)
+	if _, ok := load("f").Row("public", "partner", 1); ok {
+		t.Error("found a row of a dropped table")
+	}
+}
+
+// TestLiveKicked: a look-up stays away after an administrator ended its session; the decoder's own
+// questions come back at once.
+func TestLiveKicked(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (id int PRIMARY KEY)")
+	conn := pgtest.Connect(t, dsn)
+	l := newLive(t, dsn)
+	refs := []Ref{{"public", "t", 1, nil}}
+	kick := func() {
+		t.Helper()
+		if _, err := l.Load(t.Context(), refs); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1::int)", l.conn.PgConn().PID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kick()
+	if _, err := l.PrimaryKey(t.Context(), 1); err != nil {
+		t.Errorf("the decoder's question: %v", err)
+	}
+	kick()
+	for range 2 {
+		if _, err := l.Load(t.Context(), refs); err == nil || !isTemporary(err) {
+			t.Errorf("got %v", err)
+		}
+	}
+	l.away = time.Now()
+	if _, err := l.Load(t.Context(), refs); err != nil {
+		t.Errorf("after a while: %v", err)
+	}
+}
+
+func TestLiveRefused(t *testing.T) {
+	e := newEstate(t, estateSchema)
+	l := newLive(t, e.roleConn.Config().ConnString())
+	_, err := l.Load(t.Context(), []Ref{{"public", "partner", 1, []string{"name"}}})
+	var refused *RefusedError
+	if !errors.As(err, &refused) || isTemporary(err) || !strings.Contains(refused.Hint(), `GRANT SELECT ON TABLE "public"."partner" TO "`+e.role+`"`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := newLive(t, pgtest.Server(t).DSNFor("nobody_there", "", "postgres")).Type(t.Context(), 4_000_000_000); !errors.As(err, &refused) || isTemporary(err) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := newLive(t, "host=127.0.0.1 port=1 user=x").Type(ctx, 4_000_000_000); !isTemporary(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	b := newBench(t)
+	l := newLive(t, b.dsn)
+	h, err := l.Health(t.Context(), b.slot)
+	if err != nil || h.Slot == nil || h.Slot.Plugin != "pgoutput" || h.End == 0 || h.Slot.PID != 0 {
+		t.Fatalf("%+v %v", h, err)
+	}
+	b.exec("INSERT INTO other SELECT n, repeat('x', 100) FROM generate_series(1, 10000) n")
+	later, err := l.Health(t.Context(), b.slot)
+	if err != nil || later.Retained <= h.Retained || later.End <= h.End {
+		t.Errorf("%+v %v", later, err)
+	}
+	if h, err := l.Health(t.Context(), "nobody"); err != nil || h.Slot != nil || h.End == 0 {
+		t.Errorf("%+v %v", h, err)
+	}
+}
+
+// TestPins: neither the DSN nor the role nor the database can change how values are written.
+func TestPins(t *testing.T) {
+	dsn := pgtest.Database(t) + "&datestyle=German&TIMEZONE=Asia/Tokyo&options=-c%20intervalstyle%3Diso_8601&application_name=mine"
+	conn, err := Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	got := make(map[string]string)
+	for name := range pins {
+		var value string
+		if err := conn.QueryRow(t.Context(), "SHOW "+name).Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		got[name] = value
+	}
+	if diff := cmp.Diff(pins, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+func TestProgressLag(t *testing.T) {
+	now := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for _, c := range []struct {
+		name  string
+		p     Progress
+		bytes int64
+		age   time.Duration
+	}{
+		{"caught up", Progress{Connected: true, ServerEnd: 100, Handled: 100, CaughtUp: ago(time.Hour)}, 0, 0},
+		{"behind", Progress{Connected: true, ServerEnd: 300, Handled: 100, OldestCommit: ago(7 * time.Second)}, 200, 7 * time.Second},
+		{"the server's clock is ahead", Progress{Connected: true, Received: 300, Handled: 100, OldestCommit: ago(-time.Second)}, 200, 0},
+		{"no connection", Progress{ServerEnd: 100, Handled: 100, CaughtUp: ago(time.Minute)}, 0, time.Minute},
+		{"never connected", Progress{}, 0, 0},
+	} {
+		if bytes, age := c.p.Lag(now); bytes != c.bytes || age != c.age {
+			t.Errorf("%s: %d bytes, %s", c.name, bytes, age)
+		}
+	}
+}
+
+func TestBytesText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1.0 KiB", 1536 << 10: "1.5 MiB", 5 << 40: "5.0 TiB", 5 << 50: "5120.0 TiB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// FuzzParseEvent: nothing that a server sends makes it panic, and a data message never comes out empty.
+func FuzzParseEvent(f *testing.F) {
+	f.Add([]byte("k\x00\x00\x00\x00\x01\x02\x03\x04aaaaaaaa\x01"))
+	f.Add(append([]byte("w"), make([]byte, 30)...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ev, err := parseEvent(data)
+		if err == nil && data[0] == 'w' && len(ev.wal) == 0 {
+			t.Error("an empty message")
+		}
+	})
+}

@@ -1,0 +1,189 @@
+package cdc
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"walhook/internal/pgtest"
+)
+
+// soundFacts are of a server on which nothing is wrong, with one table that is set up.
+func soundFacts() *Facts {
+	return &Facts{
+		Version: 160003, VersionText: "16.3", WALLevel: "logical", SlotsUsed: 1, SlotsMax: 10, SendersUsed: 1, SendersMax: 10, KeepMax: 20 << 30,
+		End: 5 << 30, Database: "odoo", DatabaseOwner: "odoo",
+		Login:    Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true},
+		Role:     Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true},
+		SlotName: "walhook", Slot: &Slot{Name: "walhook", Plugin: "pgoutput", Database: "odoo", Restart: 5<<30 - 4096, WALStatus: "reserved", SafeBytes: 20 << 30},
+		PublicationName: "walhook",
+		Publication:     &Publication{Owner: "odoo", Insert: true, Update: true, Delete: true, Truncate: true, Tables: []PublishedTable{{Schema: "public", Name: "sale_order"}}},
+		Tables: []TableFacts{{Schema: "public", Name: "sale_order", Exists: true, Kind: "r", Owner: "odoo", PrimaryKey: []string{"id"}, Identity: "f",
+			Usage: true, Select: true, Published: true}},
+	}
+}
+
+var soundNeeds = []TableNeed{{Schema: "public", Table: "sale_order", Full: true, Why: []string{`rule "confirmed"`}}}
+
+// TestPreflight breaks one thing at a time and expects exactly its finding.
+func TestPreflight(t *testing.T) {
+	if found := Preflight(soundFacts(), soundNeeds); len(found) != 0 {
+		t.Fatalf("on a sound server: %+v", found)
+	}
+	if steps := SetupSteps(soundFacts(), soundNeeds, "walhook"); len(steps) != 0 {
+		t.Fatalf("on a sound server: %q", sqlOf(steps))
+	}
+	table := func(f *Facts) *TableFacts { return &f.Tables[0] }
+	for _, c := range []struct {
+		code     string
+		severity Severity
+		setup    bool
+		spoil    func(*Facts)
+		says     string // in message or hint
+	}{
+		{"server_too_old", SeverityError, false, func(f *Facts) { f.Version, f.VersionText = 110010, "11.10" }, "11.10"},
+		{"wal_level", SeverityError, false, func(f *Facts) { f.WALLevel = "replica" }, "ALTER SYSTEM SET wal_level = 'logical'"},
+		{"no_free_sender", SeverityError, false, func(f *Facts) { f.SendersUsed = 10 }, "max_wal_senders = 15"},
+		{"wal_unlimited", SeverityWarning, false, func(f *Facts) { f.KeepMax = -1 }, "max_slot_wal_keep_size"},
+		{"all_tables", SeverityWarning, false, func(f *Facts) { f.AllTables = []string{"everything"} }, `DROP PUBLICATION "everything"`},
+		{"role_missing", SeverityError, false, func(f *Facts) { f.Role = Role{Name: "walhook"} }, "CREATE ROLE"},
+		{"role_login", SeverityError, false, func(f *Facts) { f.Role.Login = false }, "LOGIN"},
+		{"role_replication", SeverityError, false, func(f *Facts) { f.Role.Replication = false }, `ALTER ROLE "walhook" REPLICATION`},
+		{"role_connect", SeverityError, true, func(f *Facts) { f.Role.Connect = false }, "GRANT CONNECT"},
+		{"slot_missing", SeverityError, true, func(f *Facts) { f.Slot = nil }, "pg_create_logical_replication_slot('walhook', 'pgoutput')"},
+		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Plugin = "wal2json" }, "wal2json"},
+		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Database = "other" }, `database "other"`},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "lost" }, "max_slot_wal_keep_size"},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "idle_timeout" }, "idle_timeout"},
+		{"slot_temporary", SeverityError, false, func(f *Facts) { f.Slot.Temporary = true }, "temporary"},
+		{"slot_active", SeverityInfo, false, func(f *Facts) { f.Slot.PID = 4711 }, "pg_terminate_backend(4711)"},
+		{"slot_unreserved", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "unreserved" }, "next checkpoint"},
+		{"slot_headroom", SeverityWarning, false, func(f *Facts) { f.Slot.SafeBytes = 1 << 30 }, "1.0 GiB more"},
+		{"slot_retained", SeverityWarning, false, func(f *Facts) { f.Slot.Restart = 1 << 20 }, "5.0 GiB"},
+		{"publication_all_tables", SeverityError, false, func(f *Facts) { f.Publication.AllTables = true }, `DROP PUBLICATION "walhook"`},
+		{"publication_operations", SeverityError, true, func(f *Facts) { f.Publication.Truncate = false }, "publish = 'insert, update, delete, truncate'"},
+		{"publication_extra", SeverityWarning, true, func(f *Facts) {
+			f.Publication.Tables = append(f.Publication.Tables, PublishedTable{Schema: "public", Name: "bus_bus"})
+		}, "public.bus_bus"},
+		{"table_missing", SeverityError, false, func(f *Facts) { *table(f) = TableFacts{Schema: "public", Name: "sale_order"} }, `rule "confirmed"`},
+		{"not_a_table", SeverityError, false, func(f *Facts) { table(f).Kind = "v" }, "a view"},
+		{"table_unlogged", SeverityError, false, func(f *Facts) { table(f).Unlogged = true }, "SET LOGGED"},
+		{"table_temporary", SeverityError, false, func(f *Facts) { table(f).Temporary = true }, "temporary"},
+		{"no_primary_key", SeverityError, false, func(f *Facts) { table(f).PrimaryKey = nil }, "ADD PRIMARY KEY"},
+		{"not_published", SeverityError, true, func(f *Facts) { table(f).Published, f.Publication.Tables = false, nil }, "ADD TABLE ONLY"},
+		{"column_list", SeverityError, true, func(f *Facts) { table(f).ColumnList, f.Publication.Tables[0].ColumnList = true, true }, "columns"},
+		{"row_filter", SeverityError, true, func(f *Facts) { table(f).RowFilter, f.Publication.Tables[0].RowFilter = true, true }, "rows"},
+		{"identity", SeverityError, true, func(f *Facts) { table(f).Identity = "d" }, `ALTER TABLE ONLY "public"."sale_order" REPLICA IDENTITY FULL`},
+		{"no_usage", SeverityWarning, true, func(f *Facts) { table(f).Usage = false }, "GRANT USAGE"},
+		{"no_select", SeverityWarning, true, func(f *Facts) { table(f).Select = false }, "GRANT SELECT"},
+		{"row_security", SeverityWarning, false, func(f *Facts) { table(f).RowSecurity = true }, "BYPASSRLS"},
+		{"writes_fail", SeverityError, false, func(f *Facts) {
+			f.Failing = []FailingTable{{Schema: "public", Name: "x", Publication: "other"}}
+		}, `ALTER PUBLICATION "other" DROP TABLE ONLY "public"."x"`},
+	} {
+		t.Run(c.code, func(t *testing.T) {
+			f := soundFacts()
+			c.spoil(f)
+			found := slices.DeleteFunc(Preflight(f, soundNeeds), func(f Finding) bool { return f.Code == "not_owner" })
+			if len(found) != 1 {
+				t.Fatalf("found %+v", found)
+			}
+			got := found[0]
+			if got.Code != c.code || got.Severity != c.severity || got.Setup != c.setup || !strings.Contains(got.Message+got.Hint, c.says) || got.Hint == "" {
+				t.Errorf("got %+v", got)
+			}
+			// Setup has a step for exactly what it says it mends.
+			steps := SetupSteps(f, soundNeeds, "walhook")
+			if f.Major() >= MinServer && c.code != "publication_all_tables" && got.Setup != (len(steps) > 0) {
+				t.Errorf("steps %q", sqlOf(steps))
+			}
+		})
+	}
+}
+
+func TestPreflightOwner(t *testing.T) {
+	f := soundFacts()
+	f.Slot, f.Tables[0].Identity, f.SlotsUsed = nil, "d", 10
+	f.Blockers = []Blocker{{PID: 9, Age: time.Hour, Application: "odoo"}, {PID: 10, Age: time.Second}}
+	got := findings(Preflight(f, soundNeeds))
+	if o := got["not_owner"]; !strings.Contains(o.Message, "the owner is odoo") || o.Severity != SeverityInfo {
+		t.Errorf("%+v", o)
+	}
+	if s := got["no_free_slot"]; !strings.Contains(s.Hint, "max_replication_slots = 15") {
+		t.Errorf("%+v", s)
+	}
+	if s := got["slot_blocked"]; !strings.Contains(s.Message, `process 9 (application "odoo", open for 1h0m0s)`) {
+		t.Errorf("%+v", s)
+	}
+	f.Login.Superuser = true
+	if _, ok := findings(Preflight(f, soundNeeds))["not_owner"]; ok {
+		t.Error("a superuser is told that it is no owner")
+	}
+}
+
+// TestInspect finds on a real server what TestPreflight invents.
+func TestInspect(t *testing.T) {
+	e := newEstate(t, estateSchema+`; CREATE TABLE part (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+		CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10)`)
+	needs := []TableNeed{
+		{Schema: "public", Table: "partner"}, {Schema: "public", Table: "loose"}, {Schema: "public", Table: "scratch"}, {Schema: "public", Table: "seen"},
+		{Schema: "public", Table: "nobody"}, {Schema: "Shop", Table: "Order"}, {Schema: "public", Table: "rel"}, {Schema: "public", Table: "part", Full: true},
+		{Schema: "public", Table: "ir_model", ReadOnly: true},
+	}
+	f := e.inspect(needs)
+	if f.SystemID != e.text("SELECT system_identifier::text FROM pg_control_system()") || f.Timeline != 1 || f.Major() != pgtest.Server(t).Major() || f.WALLevel != "logical" {
+		t.Errorf("server %+v", f)
+	}
+	if f.Database != e.text("SELECT current_database()") || f.DatabaseOwner != e.owner || f.DatabaseOID == 0 || f.End == 0 || f.SlotsMax != 50 || f.KeepMax != -1 {
+		t.Errorf("database %+v", f)
+	}
+	if f.Role.Name != e.role || !f.Role.Exists || !f.Role.Replication || f.Role.Superuser || f.Login.Name != e.owner || f.Login.Replication || !f.Login.Create {
+		t.Errorf("roles %+v %+v", f.Role, f.Login)
+	}
+	if got := f.table("public", "rel").PrimaryKey; !slices.Equal(got, []string{"b", "a"}) {
+		t.Errorf("key %q", got)
+	}
+	if p := f.table("public", "part").Partitions; len(p) != 1 || p[0].Name != "part_1" || p[0].Identity != "d" {
+		t.Errorf("partitions %+v", p)
+	}
+	got := Preflight(f, needs)
+	for code, name := range map[string]string{"no_primary_key": "public.loose", "table_unlogged": "public.scratch", "not_a_table": "public.seen",
+		"table_missing": "public.nobody", "no_usage": `schema "Shop"`, "identity": "public.part_1"} {
+		if !slices.ContainsFunc(got, func(f Finding) bool { return f.Code == code && strings.Contains(f.Message, name) }) {
+			t.Errorf("no finding %s for %s", code, name)
+		}
+	}
+	if !slices.ContainsFunc(got, func(f Finding) bool {
+		return f.Code == "no_select" && f.Severity == SeverityError && strings.Contains(f.Message, "ir_model")
+	}) {
+		t.Error("missing SELECT on metadata is no error")
+	}
+	e.apply(SetupSteps(f, needs, e.role))
+	f = e.inspect(needs)
+	if !f.Publication.ViaRoot || f.Slot == nil || f.table("public", "part").Partitions[0].Identity != "f" {
+		t.Errorf("after setup: %+v %+v", f.Publication, f.Slot)
+	}
+	rec := &recorder{}
+	r := e.start(rec, 0, func(c *SourceConfig) { c.DSN = e.roleConn.Config().ConnString() })
+	r.connected()
+	e.exec("INSERT INTO part VALUES (1, 1)")
+	rec.sees(t, "create 1")
+	if f := e.inspect(needs); f.Slot.PID == 0 || f.Retained() == 0 {
+		t.Errorf("slot %+v retains %d", f.Slot, f.Retained())
+	}
+}
+
+// TestInspectFailing finds tables that somebody's publication has made read-only.
+func TestInspectFailing(t *testing.T) {
+	e := newEstate(t, estateSchema)
+	e.exec("CREATE PUBLICATION foreign_" + e.slot + " FOR TABLE loose, frozen")
+	f := e.inspect(nil)
+	if len(f.Failing) != 2 || f.Failing[0].Name != "frozen" || f.Failing[1].Name != "loose" {
+		t.Fatalf("failing %+v", f.Failing)
+	}
+	e.exec("CREATE PUBLICATION all_" + e.slot + " FOR ALL TABLES")
+	if f = e.inspect(nil); !slices.Equal(f.AllTables, []string{"all_" + e.slot}) {
+		t.Errorf("all tables: %q", f.AllTables)
+	}
+}
