@@ -293,9 +293,10 @@ func TestSetupBehindIdleTransaction(t *testing.T) {
 	}
 	// Somebody who comes after the ALTER is not held up longer than lock_timeout, and once the transaction ends the
 	// ALTER succeeds at the next try.
-	time.AfterFunc(1500*time.Millisecond, func() { tx.Rollback(ctx) })
+	ended := make(chan error, 1)
+	time.AfterFunc(1500*time.Millisecond, func() { ended <- tx.Rollback(ctx) })
 	options.Patience = 20 * time.Second
-	if err := Apply(ctx, Logins{Owner: e.ownerConn}, steps, options); err != nil {
+	if err := errors.Join(Apply(ctx, Logins{Owner: e.ownerConn}, steps, options), <-ended); err != nil {
 		t.Error(err)
 	}
 	if timeout := e.ownerSetting("lock_timeout"); timeout != "0" {

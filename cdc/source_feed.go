@@ -48,14 +48,15 @@ func (f *feed) full() bool {
 	return f.count > 0 && (f.count >= f.maxCount || f.bytes >= f.maxBytes)
 }
 
-// put queues a transaction. It reports false for one that was put before, on an earlier
-// connection: the caller closes it.
-func (f *feed) put(tx *Tx, bytes int64) bool {
+// has says that a transaction that ends at lsn was put before, on an earlier connection.
+func (f *feed) has(lsn LSN) bool {
 	f.mu.Lock()
-	if tx.EndLSN <= f.received {
-		f.mu.Unlock()
-		return false
-	}
+	defer f.mu.Unlock()
+	return lsn <= f.received
+}
+
+// put queues a transaction. Its memory counts until it is closed.
+func (f *feed) put(tx *Tx, bytes int64) {
 	before := tx.release
 	tx.release = func() {
 		if before != nil {
@@ -63,6 +64,7 @@ func (f *feed) put(tx *Tx, bytes int64) bool {
 		}
 		f.release(bytes)
 	}
+	f.mu.Lock()
 	f.queue = append(f.queue, fed{tx, bytes})
 	f.count++
 	f.bytes += bytes
@@ -70,7 +72,6 @@ func (f *feed) put(tx *Tx, bytes int64) bool {
 	f.mark = max(f.mark, tx.EndLSN)
 	f.mu.Unlock()
 	notify(f.ready)
-	return true
 }
 
 func (f *feed) release(bytes int64) {

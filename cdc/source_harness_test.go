@@ -83,10 +83,11 @@ func (temporary) Temporary() bool { return true }
 
 // bench is a database with a table t(id, v), a publication and a slot named alike.
 type bench struct {
-	t    *testing.T
-	dsn  string
-	slot string
-	conn *pgx.Conn
+	t     *testing.T
+	dsn   string
+	slot  string
+	conn  *pgx.Conn
+	trace Trace // for sources started from now on; Disconnected is the harness's
 }
 
 const benchSchema = `CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -165,12 +166,14 @@ func (b *bench) start(h Handler, from LSN, change ...func(*SourceConfig)) *runni
 		f(&cfg)
 	}
 	r := &running{t: b.t, done: make(chan error, 1), lost: make(chan error, 1000)}
-	r.Source = NewSource(cfg, h, wantNet, Trace{Disconnected: func(err error, _ time.Duration) {
+	trace := b.trace
+	trace.Disconnected = func(err error, _ time.Duration) {
 		select {
 		case r.lost <- err:
 		default:
 		}
-	}})
+	}
+	r.Source = NewSource(cfg, h, wantNet, trace)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.done <- r.Run(ctx, from) }()
@@ -182,7 +185,7 @@ func (b *bench) start(h Handler, from LSN, change ...func(*SourceConfig)) *runni
 			}
 		}
 		goleak.VerifyNone(b.t, leaks, goleak.IgnoreAnyFunction("walhook/internal/pgserver.(*Server).launch.func1"),
-			goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"))
+			goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"), goleak.IgnoreAnyFunction("walhook/cdc.forward"))
 	})
 	return r
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,7 +21,7 @@ import (
 	"walhook/internal/pgtest"
 )
 
-// TestKeepaliveWhileBlocked: wal_sender_timeout is 1 s, the handler takes 4 s; first with room in the queue, where
+// TestKeepaliveWhileBlocked: wal_sender_timeout is 1 s, the handler takes 2.5 s; first with room in the queue, where
 // the server's keepalives are answered, then with a full one, where nothing is read (trap 3).
 func TestKeepaliveWhileBlocked(t *testing.T) {
 	s := ownServer(t, map[string]string{"wal_sender_timeout": "1s"})
@@ -32,7 +34,7 @@ func TestKeepaliveWhileBlocked(t *testing.T) {
 			b := newBenchAt(t, dsn)
 			rec := &recorder{before: func(_ context.Context, n int) error {
 				if n == 1 {
-					time.Sleep(4 * time.Second)
+					time.Sleep(2500 * time.Millisecond)
 				}
 				return nil
 			}}
@@ -118,7 +120,9 @@ func TestRestarts(t *testing.T) {
 			}
 			b.conn.Close(context.Background())
 			began := time.Now()
-			if err := s.Restart(context.Background(), c.mode); err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			if err := s.Restart(ctx, c.mode); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(began); took > 15*time.Second {
@@ -478,5 +482,124 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	if len(seen) != writers*each || len(count) != writers*each {
 		t.Errorf("%d changes, %d different, want %d", len(seen), len(count), writers*each)
+	}
+}
+
+// TestSilentServer cuts the network without a word, as a firewall does: the connection stays open, and nothing
+// comes through any more.
+func TestSilentServer(t *testing.T) {
+	s := ownServer(t, map[string]string{"wal_sender_timeout": "1s"})
+	b := newBenchAt(t, databaseOn(t, s.DSN("postgres"), "d", s.DSN))
+	proxy := newProxy(t, fmt.Sprintf("127.0.0.1:%d", s.Port()))
+	rec := &recorder{}
+	r := b.start(rec, 0, func(c *SourceConfig) {
+		c.DSN = fmt.Sprintf("postgres://postgres@%s/d?sslmode=disable", proxy.Addr())
+		c.ReceiveTimeout = time.Second // 2 s is the least for this server
+	})
+	b.exec("INSERT INTO t VALUES (1)")
+	rec.sees(t, "create 1")
+	proxy.freeze()
+	b.exec("INSERT INTO t VALUES (2)")
+	if err := <-r.lost; !errors.Is(err, errSilent) {
+		t.Errorf("got %v", err)
+	}
+	rec.sees(t, "create 1", "create 2")
+	r.stop()
+}
+
+// TestSeveralHosts: of several hosts in the DSN the first that answers is taken, at each attempt anew.
+func TestSeveralHosts(t *testing.T) {
+	b := newBench(t)
+	cfg, err := parseDSN(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &recorder{}
+	r := b.start(rec, 0, func(c *SourceConfig) {
+		c.DSN = fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=1,%d user=%s dbname=%s sslmode=disable", cfg.Port, cfg.User, cfg.Database)
+	})
+	r.connected()
+	b.exec("INSERT INTO t VALUES (1)")
+	rec.sees(t, "create 1")
+	b.exec("SELECT pg_terminate_backend($1::int)", r.Progress().Session.PID)
+	b.exec("INSERT INTO t VALUES (2)")
+	rec.sees(t, "create 1", "create 2")
+}
+
+// proxy forwards connections until it is frozen; those made after that are forwarded again.
+type proxy struct {
+	net.Listener
+	mu      sync.Mutex
+	current chan struct{} // closed: connections made before forward nothing more
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l, current: make(chan struct{})}
+	var open []net.Conn
+	var copies sync.WaitGroup
+	copies.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			p.mu.Lock()
+			frozen := p.current
+			open = append(open, in, out)
+			p.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+				copies.Go(func() { forward(pair[0], pair[1], frozen) })
+			}
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		p.mu.Lock()
+		close(p.current)
+		for _, c := range open {
+			c.Close()
+		}
+		p.mu.Unlock()
+		copies.Wait()
+	})
+	return p
+}
+
+func (p *proxy) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.current)
+	p.current = make(chan struct{})
+}
+
+// forward copies until the connection ends, which it passes on, or frozen is closed, which it does not.
+func forward(from, to net.Conn, frozen chan struct{}) {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-frozen:
+			return
+		default:
+		}
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			to.Close()
+			return
+		}
 	}
 }

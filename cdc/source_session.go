@@ -216,13 +216,15 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	if tx == nil {
 		return nil
 	}
-	if !c.feed.put(tx, tx.Size()+txOverhead) {
-		return tx.Close()
+	if c.feed.has(tx.EndLSN) {
+		return tx.Close() // received on an earlier connection
 	}
 	c.observe(tx)
+	end := tx.EndLSN
+	c.feed.put(tx, tx.Size()+txOverhead) // it is the handler's from here on
 	count, bytes, _ := c.feed.load()
 	c.track.update(func(p *Progress) {
-		p.Received, p.ServerEnd = max(p.Received, tx.EndLSN), max(p.ServerEnd, tx.EndLSN)
+		p.Received, p.ServerEnd = max(p.Received, end), max(p.ServerEnd, end)
 		p.InFlight, p.Bytes, p.LastMessage = count, bytes, c.heard
 	})
 	return nil
@@ -248,6 +250,11 @@ func (c *session) observe(tx *Tx) {
 	for _, change := range tx.changes {
 		if change.Op == Truncate {
 			c.trace.Truncated(change.Rel, tx)
+		}
+	}
+	if spool, ok := tx.spill.(*spool); ok {
+		for _, t := range spool.truncates {
+			c.trace.Truncated(t.rel, tx)
 		}
 	}
 }

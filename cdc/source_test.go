@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -68,7 +69,7 @@ func TestInvariant1LastTransaction(t *testing.T) {
 	}
 	r.stop()
 	b.exec("INSERT INTO t VALUES (2)")
-	r = b.start(rec, durable)
+	b.start(rec, durable)
 	rec.sees(t, "create 1", "create 2")
 }
 
@@ -245,11 +246,23 @@ func TestInvariant9BoundedQueue(t *testing.T) {
 func TestSpilledTransaction(t *testing.T) {
 	b := newBench(t)
 	rec := &recorder{}
+	var spilled, truncated atomic.Int32
+	b.trace.Spilled = func(*Tx) { spilled.Add(1) }
+	b.trace.Truncated = func(rel *Relation, _ *Tx) {
+		if rel.Name == "t" {
+			truncated.Add(1)
+		}
+	}
 	r := b.start(rec, 0, func(c *SourceConfig) { c.Limits = Limits{Memory: 64 << 10, TempDir: t.TempDir()} })
 	r.connected()
 	b.exec("INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, 5000) n")
 	b.exec("TRUNCATE t")
 	rec.sees(t, append(creates(1, 5000), "truncate")...)
+	b.exec(`DO $$ BEGIN TRUNCATE t; INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, 5000) n; END $$`)
+	until(t, "the second one", func() bool { return r.Progress().Transactions == 3 })
+	if spilled.Load() != 2 || truncated.Load() != 2 {
+		t.Errorf("spilled %d, truncated %d", spilled.Load(), truncated.Load())
+	}
 }
 
 func TestValidateSourceConfig(t *testing.T) {

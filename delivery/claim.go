@@ -53,14 +53,6 @@ func (o *outlet) claim(ctx context.Context) {
 
 // claimOnce asks the store once; more says that it may have more.
 func (o *outlet) claimOnce(ctx context.Context, limit, perLane int) (more bool, err error) {
-	if !o.claiming.TryLock() {
-		o.missed.Store(true)
-		if !o.claiming.TryLock() { // else the commit ended in between, and did not see the mark
-			return false, nil
-		}
-		o.missed.Store(false)
-	}
-	defer o.claiming.Unlock()
 	e := o.engine
 	began, refused := e.opts.Clock(), o.refusals()
 	lanes, err := e.store.Claim(ctx, o.name, limit, perLane)

@@ -213,7 +213,7 @@ type EngineStats struct {
 // EndpointStats is what an engine holds of one endpoint.
 type EndpointStats struct {
 	Name       string
-	Lanes      int   // lanes held, those with a request under way included
+	Lanes      int   // lanes held: waiting, with a request under way, or with an outcome to commit
 	Deliveries int   // deliveries held
 	Bytes      int64 // of their bodies
 	Sending    int   // requests under way

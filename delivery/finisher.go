@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +39,6 @@ type finisher struct {
 	giveUp context.CancelFunc
 
 	full atomic.Bool
-	held []*outlet // whose claims wait for a commit; of run's goroutine alone
 }
 
 func newFinisher(e *Engine) *finisher {
@@ -140,7 +138,7 @@ func (f *finisher) run() {
 				return
 			}
 		}
-		err := f.commit(group)
+		err := f.commit(group, pause != storePause{})
 		if err == nil {
 			pause, group = storePause{}, nil
 			continue
@@ -184,16 +182,15 @@ func (f *finisher) take() []Outcome {
 	}
 }
 
-// commit makes a group durable and hands on the lanes that come back.
-func (f *finisher) commit(group []Outcome) error {
+// commit makes a group durable and hands on the lanes that come back. again says that a commit of it has failed before, and may
+// have succeeded all the same.
+func (f *finisher) commit(group []Outcome, again bool) error {
 	e := f.engine
 	began := e.opts.Clock()
-	f.holdClaims(group)
 	lanes, err := e.store.Finish(f.ctx, group, e.perLane(group))
 	if err != nil {
 		return err
 	}
-	f.resumeClaims()
 	e.opts.Trace.finished(len(group), e.opts.Clock().Sub(began))
 	f.mu.Lock()
 	f.group -= len(group)
@@ -204,7 +201,7 @@ func (f *finisher) commit(group []Outcome) error {
 	f.mu.Unlock()
 	for i := range group {
 		if o := e.outlets[group[i].Delivery.Endpoint]; o != nil {
-			o.finished(&group[i])
+			o.finished(&group[i], again, lanes)
 		}
 	}
 	e.give(lanes)
@@ -217,13 +214,13 @@ func (f *finisher) commit(group []Outcome) error {
 // error interrupts it.
 func (f *finisher) isolate(group []Outcome) ([]Outcome, error) {
 	for len(group) > 0 {
-		err := f.commit(group[:1])
+		err := f.commit(group[:1], true)
 		if err != nil && !isTemporary(err) && group[0].Attempt != nil {
 			bare := *group[0].Attempt
 			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
 			bare.ResponseCut = bare.Status != 0
 			f.lighten(&group[0], &bare)
-			err = f.commit(group[:1])
+			err = f.commit(group[:1], true)
 		}
 		switch {
 		case err == nil:
@@ -277,36 +274,6 @@ func (f *finisher) rest(wait time.Duration) bool {
 			}
 		}
 	}
-}
-
-// releaseMargin is longer than any pause between two tries to commit.
-const releaseMargin = 3 * maxRetryPause
-
-// holdClaims keeps claims away from the endpoints of which a commit frees lanes that can be claimed at once, or before a
-// failed commit is tried again. If it was committed and the answer lost, trying again frees them once more: under our
-// hands, had they come back meanwhile (invariant 4).
-func (f *finisher) holdClaims(group []Outcome) {
-	soon := f.engine.opts.Clock().Add(releaseMargin)
-	for i := range group {
-		if r := group[i].Result; r == Released || r == Retry && group[i].Next.Before(soon) {
-			o := f.engine.outlets[group[i].Delivery.Endpoint]
-			if o != nil && !slices.Contains(f.held, o) {
-				o.claiming.Lock() // waits for a claim that is under way, not for more
-				f.held = append(f.held, o)
-			}
-		}
-	}
-}
-
-// resumeClaims ends what holdClaims began.
-func (f *finisher) resumeClaims() {
-	for _, o := range f.held {
-		o.claiming.Unlock()
-		if o.missed.Swap(false) {
-			o.signal()
-		}
-	}
-	f.held = f.held[:0]
 }
 
 // perLane is how many next deliveries of each finished lane there is room for, by the endpoint that has least.

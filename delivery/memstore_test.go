@@ -17,6 +17,8 @@ type memStore struct {
 	faultMu sync.Mutex
 	faulty  func(op string) (before, after error)
 
+	lag time.Duration // between the commit and the answer of Finish: others may come in between
+
 	mu       sync.Mutex
 	position Position
 	seq      int64
@@ -188,6 +190,7 @@ func (s *memStore) Finish(ctx context.Context, outcomes []Outcome, perLane int) 
 		return nil, err
 	}
 	lanes := s.finish(outcomes, perLane)
+	time.Sleep(s.lag)
 	if after != nil {
 		time.Sleep(5 * time.Millisecond) // a lost answer is noticed late: others may come in between
 		return nil, after

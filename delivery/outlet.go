@@ -1,8 +1,8 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,22 +19,19 @@ type outlet struct {
 	maxMem  int64         // bytes in memory
 	wake    chan struct{} // wakes the claim loop; capacity 1
 
-	claiming sync.Mutex  // held during a claim, and by the finisher while none may begin
-	missed   atomic.Bool // a claim did not begin for that
-
 	mu         sync.Mutex
-	work       sync.Cond       // a lane is ready, or the outlet is closed
-	ready      fifo[*heldLane] // lanes whose next delivery waits for a worker
-	held       map[string]bool // keys of all lanes in memory
-	deliveries int             // in memory
-	bytes      int64           // of their bodies
-	reserved   int             // promised to an Enqueue that is under way
-	workers    int             // goroutines started
-	idle       int             // of them, waiting for work
-	sending    int             // requests under way
-	backlog    bool            // the store may hold lanes that are due and not in memory
-	refused    uint64          // how often an Enqueue's lane was left to the store
-	state      endpointState   // whether a receiver's answer disabled the endpoint
+	work       sync.Cond        // a lane is ready, or the outlet is closed
+	ready      fifo[*heldLane]  // lanes whose next delivery waits for a worker
+	held       map[string]*Lane // keys of all lanes that are not known to be released; see add
+	deliveries int              // in memory
+	bytes      int64            // of their bodies
+	reserved   int              // promised to an Enqueue that is under way
+	workers    int              // goroutines started
+	idle       int              // of them, waiting for work
+	sending    int              // requests under way
+	backlog    bool             // the store may hold lanes that are due and not in memory
+	refused    uint64           // how often an Enqueue's lane was left to the store
+	state      endpointState    // whether a receiver's answer disabled the endpoint
 	closed     bool
 	dues       dueTimes // when lanes that backed off are due
 }
@@ -61,7 +58,7 @@ const maxDues = 4096
 func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
 	o := &outlet{
 		engine: e, name: name, cfg: cfg, maxDels: e.opts.Queue, maxMem: memory,
-		wake: make(chan struct{}, 1), held: make(map[string]bool),
+		wake: make(chan struct{}, 1), held: make(map[string]*Lane),
 		backlog: true, // nothing is known of the store yet
 	}
 	o.work.L = &o.mu
@@ -79,22 +76,23 @@ func (o *outlet) start() {
 
 // add takes a lane into memory, of which reserved deliveries had been promised room. A lane that cannot
 // be sent goes back to the store.
+//
+// A lane is held from here until the outcome that lets go of it is known to be committed. The store may hand it out again
+// before that is known: to a claim or an Enqueue that follows the commit closely, or because an answer was lost and the commit
+// is repeated. Two of one lane would send side by side (invariant 4), so the second waits, see finished.
 func (o *outlet) add(l Lane, reserved int) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.reserved -= reserved
-	switch {
-	case o.held[l.Key]:
-		// The store handed it out twice, after a commit whose answer was lost. What is
-		// in memory is the same or more; two would send side by side (invariant 4).
-		o.mu.Unlock()
+	if _, twice := o.held[l.Key]; twice {
+		o.held[l.Key] = &l
 		return
-	case o.closed || o.state != enabled || !o.cfg.IsActive():
-		o.mu.Unlock()
+	}
+	o.held[l.Key] = nil
+	if o.closed || o.state != enabled || !o.cfg.IsActive() {
 		o.engine.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
 		return
 	}
-	defer o.mu.Unlock()
-	o.held[l.Key] = true
 	o.deliveries += len(l.Deliveries)
 	for _, d := range l.Deliveries {
 		o.bytes += int64(len(d.Body))
@@ -176,7 +174,6 @@ func (o *outlet) attempt(l *heldLane) {
 		o.release()
 	}
 	o.forget(l.rest)
-	delete(o.held, l.key)
 	e.finisher.add(outcome)
 	o.roomMade()
 }
@@ -197,7 +194,6 @@ func (o *outlet) release() {
 			return
 		}
 		o.forget(l.rest)
-		delete(o.held, l.key)
 		o.engine.finisher.add(Outcome{Delivery: l.rest[0], Result: Released, LaneDone: true})
 		o.backlog = true
 	}
@@ -219,13 +215,15 @@ func (o *outlet) close() {
 	o.work.Broadcast()
 }
 
-// finished learns that an outcome was committed.
-func (o *outlet) finished(outcome *Outcome) {
-	if outcome.Result != Retry && outcome.Disable == "" {
+// finished learns that an outcome was committed, and which lanes the store returned with it. again says that it was not the first try.
+func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
+	if !outcome.LaneDone {
 		return
 	}
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	key := outcome.Delivery.Lane
+	second := o.held[key]
+	delete(o.held, key)
 	if outcome.Disable != "" && o.state == disabling {
 		o.state = disabled
 	}
@@ -233,6 +231,26 @@ func (o *outlet) finished(outcome *Outcome) {
 		o.dues.add(outcome.Next)
 		o.signal()
 	}
+	o.mu.Unlock()
+	switch {
+	case second == nil:
+	case !again:
+		o.add(*second, 0) // handed out after the commit
+	case slices.ContainsFunc(returned, func(l Lane) bool { return l.Endpoint == o.name && l.Key == key }):
+		// It comes back by itself.
+	default:
+		// It may have been handed out after the first commit and released by the second one, or not.
+		o.giveBack(*second)
+	}
+}
+
+// giveBack releases a lane that is not in memory.
+func (o *outlet) giveBack(l Lane) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held[l.Key] = nil
+	o.backlog = true
+	o.engine.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
 }
 
 func (o *outlet) stats() EndpointStats {
