@@ -59,7 +59,7 @@ func (in inspection) server(ctx context.Context) error {
 			pg_catalog.pg_is_in_recovery(), d.datname::text, d.oid::int8, pg_catalog.pg_get_userbyid(d.datdba)::text,
 			current_setting('wal_level'),
 			current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int,
-			current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender')::int,
+			current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int,
 			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
 			(SELECT system_identifier::text FROM pg_catalog.pg_control_system())
 		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`).
