@@ -9,6 +9,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// StartOver is what remains when the way from the stored position to the slot is lost.
+const StartOver = "to start over from now on, without the changes in between: drop the slot and the state schema, then `walhook setup`"
+
 // MinServer is the oldest major version of PostgreSQL that walhook works with.
 const MinServer = 12
 
@@ -119,13 +122,13 @@ func (s *Slot) usable(database string) error {
 
 func missingSlot(name string, err error) error {
 	return &SlotError{Slot: name, Problem: SlotMissing, Detail: "there is no such slot on this server", Err: err,
-		Remedy: fmt.Sprintf("on a first run: `walhook setup`. If it was there before, changes since then are lost to the stream: `walhook resync` makes a new slot and repairs the gap. By hand: SELECT pg_create_logical_replication_slot(%s, 'pgoutput')",
+		Remedy: fmt.Sprintf("on a first run: `walhook setup`. If it was there before, changes since then are lost to the stream; "+StartOver+". A slot is made with: SELECT pg_create_logical_replication_slot(%s, 'pgoutput')",
 			quoteText(name))}
 }
 
 func lostSlot(name, why string, err error) error {
 	return &SlotError{Slot: name, Problem: SlotLost, Detail: why, Err: err,
-		Remedy: fmt.Sprintf("`walhook resync` drops it, makes a new one and repairs the gap; consider a larger max_slot_wal_keep_size. By hand: SELECT pg_drop_replication_slot(%s)",
+		Remedy: fmt.Sprintf("what it kept is gone; "+StartOver+"; consider a larger max_slot_wal_keep_size. A slot is dropped with: SELECT pg_drop_replication_slot(%s)",
 			quoteText(name))}
 }
 

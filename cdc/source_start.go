@@ -68,13 +68,13 @@ func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Se
 	if !c.known.Load() || about.Start == 0 {
 		return &PositionError{Problem: PositionNone, Server: about.Confirmed,
 			Detail: fmt.Sprintf("the state holds none, but the slot %q was confirmed up to %s", c.cfg.Slot, about.Confirmed),
-			Remedy: "if the state was lost, restore it, or run `walhook resync` to repair the gap; on a first run, run `walhook setup` first"}
+			Remedy: "if the state was lost, restore it; " + StartOver + "; on a first run, run `walhook setup` first"}
 	}
 	if about.Confirmed > position {
 		return &PositionError{Problem: PositionBehind, Position: position, Server: about.Confirmed,
 			Detail: fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: the changes in these %s of WAL can no longer be read",
 				position, c.cfg.Slot, about.Confirmed, bytesText(int64(about.Confirmed-position))),
-			Remedy: "the state was restored from a backup, or the slot was dropped and created again or advanced by hand: run `walhook resync` to repair the gap"}
+			Remedy: "the state was restored from a backup, or the slot was dropped and created again or advanced by hand: restore the newer state, or " + StartOver}
 	}
 	if err := checkTimeline(ctx, pg, about.Timeline, c.timeline, about.Start); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Se
 		return &PositionError{Problem: PositionAhead, Position: about.Start, Server: about.End,
 			Detail: fmt.Sprintf("%s was processed already, but the server's WAL ends %s earlier, at %s: changes up to there would be lost silently",
 				about.Start, bytesText(int64(about.Start-about.End)), about.End),
-			Remedy: "the server was restored from a backup, or a standby took over that had not received everything: run `walhook resync`"}
+			Remedy: "the server was restored from a backup, or a standby took over that had not received everything; " + StartOver}
 	}
 	return nil
 }
@@ -169,7 +169,7 @@ func (c *session) streamError(err error) error {
 		if strings.Contains(err.Error(), "publication") {
 			return &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
 				Detail: fmt.Sprintf("the server looks for publication %q as of the WAL it reads, and it did not exist then", c.cfg.Publication),
-				Remedy: fmt.Sprintf("create the slot again, after the publication: SELECT pg_drop_replication_slot(%s); then `walhook setup` and `walhook resync`",
+				Remedy: fmt.Sprintf("create the slot again, after the publication: SELECT pg_drop_replication_slot(%s); then `walhook setup`; changes in between are not sent",
 					quoteText(c.cfg.Slot))}
 		}
 	case "58P01":

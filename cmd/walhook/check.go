@@ -194,7 +194,7 @@ func (c *Config) checkState(ctx context.Context, r *report, facts *cdc.Facts, ca
 	if slot := facts.Slot; slot != nil && slot.Confirmed > position.LSN {
 		r.add(cdc.SeverityError, "position_behind",
 			fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: changes between them can no longer be read", position.LSN, slot.Name, slot.Confirmed),
-			"the state was restored from a backup, or the slot was made again or advanced by hand; `walhook resync` repairs the gap")
+			"the state was restored from a backup, or the slot was made again or advanced by hand; restore the newer state, or "+cdc.StartOver)
 	}
 }
 
