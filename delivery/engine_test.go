@@ -759,10 +759,19 @@ func TestInvariant4LaneHandedOutTwice(t *testing.T) {
 	})
 }
 
+// seeds returns 0 to n-1.
+func seeds(n int) []uint64 {
+	all := make([]uint64, n)
+	for i := range all {
+		all[i] = uint64(i)
+	}
+	return all
+}
+
 // Whatever receivers, the store, the lease and restarts do: lanes keep order, one delivery at a time,
 // every delivery ends as it should, and only failures of the receiver use up attempts (invariant 4, E3).
 func TestInvariant4UnderFaults(t *testing.T) {
-	for seed := range uint64(30) {
+	for _, seed := range slices.Concat(seeds(30), []uint64{70, 670}) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 7))) })
 		})

@@ -224,7 +224,7 @@ func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 			l.held = l.held || o.Hold
 		case Retry:
 			if at >= 0 {
-				l.queue[at].attempts++
+				l.queue[at].attempts = o.Attempt.Number
 			}
 			l.due = o.Next
 		}

@@ -20,18 +20,18 @@ type outlet struct {
 	wake    chan struct{} // wakes the claim loop; capacity 1
 
 	mu         sync.Mutex
-	work       sync.Cond        // a lane is ready, or the outlet is closed
-	ready      fifo[*heldLane]  // lanes whose next delivery waits for a worker
-	held       map[string]*Lane // keys of all lanes that are not known to be released; see add
-	deliveries int              // in memory
-	bytes      int64            // of their bodies
-	reserved   int              // promised to an Enqueue that is under way
-	workers    int              // goroutines started
-	idle       int              // of them, waiting for work
-	sending    int              // requests under way
-	backlog    bool             // the store may hold lanes that are due and not in memory
-	refused    uint64           // how often an Enqueue's lane was left to the store
-	state      endpointState    // whether a receiver's answer disabled the endpoint
+	work       sync.Cond          // a lane is ready, or the outlet is closed
+	ready      fifo[*heldLane]    // lanes whose next delivery waits for a worker
+	held       map[string]holding // by key, all lanes that are not known to be released; see add
+	deliveries int                // in memory
+	bytes      int64              // of their bodies
+	reserved   int                // promised to an Enqueue that is under way
+	workers    int                // goroutines started
+	idle       int                // of them, waiting for work
+	sending    int                // requests under way
+	backlog    bool               // the store may hold lanes that are due and not in memory
+	refused    uint64             // how often an Enqueue's lane was left to the store
+	state      endpointState      // whether a receiver's answer disabled the endpoint
 	closed     bool
 	dues       dueTimes // when lanes that backed off are due
 }
@@ -52,13 +52,19 @@ type heldLane struct {
 	rest []*Delivery // in order; the first is in flight or next
 }
 
+// holding is what is known of a lane besides its deliveries.
+type holding struct {
+	second *Lane // handed out while the lane was held
+	unsure bool  // it may have been the store's to hand out all the time
+}
+
 // maxDues bounds the due times that are remembered; what is not is found by polling.
 const maxDues = 4096
 
 func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
 	o := &outlet{
 		engine: e, name: name, cfg: cfg, maxDels: e.opts.Queue, maxMem: memory,
-		wake: make(chan struct{}, 1), held: make(map[string]*Lane),
+		wake: make(chan struct{}, 1), held: make(map[string]holding),
 		backlog: true, // nothing is known of the store yet
 	}
 	o.work.L = &o.mu
@@ -84,11 +90,12 @@ func (o *outlet) add(l Lane, reserved int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.reserved -= reserved
-	if _, twice := o.held[l.Key]; twice {
-		o.held[l.Key] = &l
+	if h, twice := o.held[l.Key]; twice {
+		h.second = &l
+		o.held[l.Key] = h
 		return
 	}
-	o.held[l.Key] = nil
+	o.held[l.Key] = holding{}
 	if o.closed || o.state != enabled || !o.cfg.IsActive() {
 		o.engine.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
 		return
@@ -203,6 +210,10 @@ func (o *outlet) release() {
 func (o *outlet) drop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for key, h := range o.held {
+		h.unsure = true
+		o.held[key] = h
+	}
 	o.release()
 }
 
@@ -222,7 +233,7 @@ func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
 	}
 	o.mu.Lock()
 	key := outcome.Delivery.Lane
-	second := o.held[key]
+	h := o.held[key]
 	delete(o.held, key)
 	if outcome.Disable != "" && o.state == disabling {
 		o.state = disabled
@@ -233,22 +244,23 @@ func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
 	}
 	o.mu.Unlock()
 	switch {
-	case second == nil:
-	case !again:
-		o.add(*second, 0) // handed out after the commit
+	case h.second == nil:
+	case !again && !h.unsure:
+		// The lane was ours until the commit, so it was handed out after it.
+		o.add(*h.second, 0)
 	case slices.ContainsFunc(returned, func(l Lane) bool { return l.Endpoint == o.name && l.Key == key }):
 		// It comes back by itself.
 	default:
-		// It may have been handed out after the first commit and released by the second one, or not.
-		o.giveBack(*second)
+		// It was handed out before this commit, which has then released it, or after it.
+		o.giveBack(*h.second)
 	}
 }
 
-// giveBack releases a lane that is not in memory.
+// giveBack releases a lane that is not in memory and may not be ours.
 func (o *outlet) giveBack(l Lane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.held[l.Key] = nil
+	o.held[l.Key] = holding{unsure: true}
 	o.backlog = true
 	o.engine.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
 }
