@@ -17,23 +17,28 @@ import (
 // third-party modules that it may import outside tests. "*" is everything.
 var allowed = map[string]struct{ own, third []string }{
 	"delivery/signature": {},
-	"cdc":                {third: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5"}},
+	"cdc":                {own: []string{"internal/failpoint"}, third: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5"}},
 	"cdc/catalog":        {own: []string{"cdc"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"rules":              {own: []string{"cdc", "cdc/catalog"}, third: []string{"github.com/expr-lang/expr"}},
 	"delivery/payload":   {own: []string{"cdc", "cdc/catalog", "rules"}},
-	"delivery": {own: []string{"cdc", "cdc/catalog", "rules", "delivery/payload", "delivery/signature"},
+	"delivery": {own: []string{"cdc", "cdc/catalog", "rules", "delivery/payload", "delivery/signature", "internal/failpoint"},
 		third: []string{"golang.org/x/time", "golang.org/x/oauth2", "golang.org/x/net"}},
-	"state":               {own: []string{"cdc", "delivery", "status"}, third: []string{"github.com/jackc/pgx/v5"}},
+	"state":               {own: []string{"cdc", "delivery", "status", "internal/failpoint"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"status":              {own: []string{"cdc", "delivery"}, third: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
 	"cmd/walhook":         {own: []string{"*"}, third: []string{"*"}},
 	"internal/pgserver":   {third: []string{"github.com/fergusstrange/embedded-postgres"}},
 	"internal/pgtest":     {own: []string{"internal/pgserver"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"internal/archtest":   {},
-	"internal/acceptance": {own: []string{"internal/pgtest"}, third: []string{"github.com/jackc/pgx/v5"}},
+	"internal/failpoint":  {},
+	"internal/harness":    {own: []string{"internal/pgserver", "internal/pgtest"}},
+	"internal/acceptance": {own: []string{"internal/harness", "internal/pgtest"}, third: []string{"github.com/jackc/pgx/v5"}},
+	"internal/torture":    {},
+	"internal/fencing":    {},
+	"internal/survival":   {},
 }
 
 // testOnly are packages that nothing but tests may import.
-var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/acceptance"}
+var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/harness", "internal/acceptance", "internal/torture", "internal/fencing", "internal/survival"}
 
 const maxLines = 400
 

@@ -21,9 +21,12 @@ var cluster struct {
 	serial atomic.Int64
 }
 
-// Main is the body of a TestMain: it runs the tests, then removes the cluster.
-func Main(m *testing.M) {
+// Main is the body of a TestMain: it runs the tests, then what the caller wants done at the end, then removes the cluster.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, f := range after {
+		f()
+	}
 	if cluster.server != nil {
 		if err := cluster.server.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "remove the test cluster:", err)
@@ -46,6 +49,21 @@ func Server(t testing.TB) *pgserver.Server {
 		t.Fatalf("start a PostgreSQL for tests: %v", cluster.err)
 	}
 	return cluster.server
+}
+
+// Cluster starts a server for one test alone, which may restart, fill or kill it. It is removed at the end of the test.
+func Cluster(t testing.TB, opts pgserver.Options) *pgserver.Server {
+	t.Helper()
+	s, err := pgserver.Start(context.Background(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // Database makes an empty database and returns a DSN of the superuser. The database goes
