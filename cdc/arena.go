@@ -6,27 +6,37 @@ import "sync"
 // row costs no allocation of its own. What it handed out stays in place until reset.
 type slab[T any] struct {
 	chunks [][]T
-	chunk  int // the chunk in use
-	used   int // of it
-	total  int // elements handed out since reset
+	next   int // chunks before it are in use
+	rest   []T // what is left of the last one in use
+	held   int // elements of the chunks in use: what is lost at their ends is memory too (invariant 9)
 	first  int // size of the first chunk; each further one doubles
 }
 
-const slabGrowth = 7 // the largest regular chunk is first << slabGrowth
+const slabGrowth = 8 // the largest regular chunk is first << slabGrowth
 
 // take returns n elements with unspecified content.
 func (s *slab[T]) take(n int) []T {
-	for s.chunk < len(s.chunks) && len(s.chunks[s.chunk])-s.used < n {
-		s.chunk++
-		s.used = 0
+	if len(s.rest) < n {
+		s.rest = s.chunk(n)
 	}
-	if s.chunk == len(s.chunks) {
-		s.chunks = append(s.chunks, make([]T, max(n, s.first<<min(len(s.chunks), slabGrowth))))
-	}
-	out := s.chunks[s.chunk][s.used : s.used+n : s.used+n]
-	s.used += n
-	s.total += n
+	out := s.rest[:n:n]
+	s.rest = s.rest[n:]
 	return out
+}
+
+// chunk takes the next chunk that n elements fit into.
+func (s *slab[T]) chunk(n int) []T {
+	for {
+		if s.next == len(s.chunks) {
+			s.chunks = append(s.chunks, make([]T, max(n, s.first<<min(s.next, slabGrowth))))
+		}
+		c := s.chunks[s.next]
+		s.next++
+		s.held += len(c)
+		if len(c) >= n {
+			return c
+		}
+	}
 }
 
 func (s *slab[T]) copy(src []T) []T {
@@ -36,7 +46,7 @@ func (s *slab[T]) copy(src []T) []T {
 }
 
 // reset takes everything back. All that was handed out becomes invalid.
-func (s *slab[T]) reset() { s.chunk, s.used, s.total = 0, 0, 0 }
+func (s *slab[T]) reset() { s.next, s.rest, s.held = 0, nil, 0 }
 
 // shrink resets and drops all chunks beyond keep elements.
 func (s *slab[T]) shrink(keep int) {
@@ -66,12 +76,8 @@ func (a *arena) keep(r Row) Row {
 	return r
 }
 
-func (a *arena) size() int64 { return int64(a.bytes.total) + 4*int64(a.offsets.total) }
-
-func (a *arena) reset() {
-	a.bytes.reset()
-	a.offsets.reset()
-}
+// size is what the arena holds in use, in bytes.
+func (a *arena) size() int64 { return int64(a.bytes.held) + 4*int64(a.offsets.held) }
 
 // shrink resets the arena and gives back what exceeds that many bytes of tuples and as many of offsets.
 func (a *arena) shrink(bytes int) {
@@ -87,8 +93,8 @@ type arenaPool struct {
 }
 
 const (
-	pooledArenas = 64       // at most, of
-	pooledBytes  = 64 << 10 // bytes each, and as many bytes of offsets
+	pooledArenas = 32       // at most, of
+	pooledBytes  = 32 << 10 // bytes each, and as many bytes of offsets
 )
 
 func (p *arenaPool) get() *arena {
@@ -99,7 +105,8 @@ func (p *arenaPool) get() *arena {
 		p.free = p.free[:n-1]
 		return a
 	}
-	return &arena{bytes: slab[byte]{first: 8 << 10}, offsets: slab[uint32]{first: 1 << 10}}
+	// A transaction holds an arena of its own until it is handled, and thousands of small ones may wait: begin small.
+	return &arena{bytes: slab[byte]{first: 2 << 10}, offsets: slab[uint32]{first: 256}}
 }
 
 func (p *arenaPool) put(a *arena) {

@@ -132,7 +132,8 @@ func (t *Tx) Changes() iter.Seq2[*Change, error] {
 func (t *Tx) Spilled() bool { return t.spill != nil }
 
 // Size is roughly how many bytes of memory the transaction holds until it is closed, for
-// bounding how many are in flight. A spilled one holds next to nothing.
+// bounding how many are in flight. A spilled one counts as much as one may hold in memory: merging and reading it takes
+// buffers, and it holds files open (invariant 9).
 func (t *Tx) Size() int64 { return t.size }
 
 // Empty says that no published table that anyone wants has changed.

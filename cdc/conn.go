@@ -11,8 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ApplicationName is how walhook's sessions appear in pg_stat_activity.
+// ApplicationName is how the names of walhook's sessions begin in pg_stat_activity: walhook/stream, walhook/lookups …
 const ApplicationName = "walhook"
+
+// applicationName names the sessions of a part.
+func applicationName(part string) string { return ApplicationName + "/" + part }
 
 // pins are the settings that decide how the server writes values as text, and
 // those that could end a long-lived session. Roles and databases may have others
@@ -24,8 +27,9 @@ var pins = map[string]string{
 	"bytea_output":                        "hex",
 	"extra_float_digits":                  "3",
 	"client_encoding":                     "UTF8",
+	"client_min_messages":                 "warning", // see noticeError
 	"standard_conforming_strings":         "on",
-	"application_name":                    ApplicationName,
+	"application_name":                    applicationName("command"),
 	"statement_timeout":                   "0",
 	"lock_timeout":                        "0",
 	"idle_in_transaction_session_timeout": "0",
@@ -57,15 +61,21 @@ func parseDSN(dsn string) (*pgx.ConnConfig, error) {
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}
 	cfg.DialFunc = dialer.DialContext
-	// Of several hosts the one that accepts writes is meant, unless the DSN says otherwise.
-	if cfg.ValidateConnect == nil && !strings.Contains(dsn, "target_session_attrs") {
-		for _, f := range cfg.Fallbacks {
-			if f.Host != cfg.Host || f.Port != cfg.Port {
-				cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-			}
+	PreferPrimary(&cfg.Config, dsn)
+	return cfg, nil
+}
+
+// PreferPrimary makes connections of a DSN that names several hosts go to the one that is no standby, unless the DSN itself says
+// otherwise (target_session_attrs). It does not ask whether writes are allowed: a role may be read-only by default.
+func PreferPrimary(cfg *pgconn.Config, dsn string) {
+	if cfg.ValidateConnect != nil || strings.Contains(dsn, "target_session_attrs") {
+		return
+	}
+	for _, f := range cfg.Fallbacks {
+		if f.Host != cfg.Host || f.Port != cfg.Port {
+			cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 		}
 	}
-	return cfg, nil
 }
 
 // replicationConfig is parseDSN's, for a connection that speaks the replication

@@ -100,11 +100,26 @@ func (s *stream) receive() (event, error) {
 			return event{}, pgconn.ErrorResponseToPgError(msg)
 		case *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
 			return event{}, errStreamEnded
-		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		case *pgproto3.NoticeResponse:
+			if err := noticeError(msg); err != nil {
+				return event{}, err
+			}
+		case *pgproto3.ParameterStatus:
 		default:
 			return event{}, fmt.Errorf("unexpected message %T in the stream", msg)
 		}
 	}
+}
+
+// noticeError turns the one warning into an error that means lost changes. When the publication did not exist yet in the WAL that is
+// read, PostgreSQL 18 no longer fails (42704): it warns, skips the change, and lets the position go on.
+func noticeError(msg *pgproto3.NoticeResponse) error {
+	if msg.SeverityUnlocalized != "WARNING" || msg.Code != "55000" {
+		return nil
+	}
+	err := pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))
+	err.Severity, err.SeverityUnlocalized, err.Code = "ERROR", "ERROR", "42704"
+	return err
 }
 
 // parseEvent reads the header of a streaming message (manual, "Streaming Replication

@@ -12,7 +12,7 @@ import (
 // Limits bounds what one transaction may use (invariant 9). The zero value has the defaults.
 type Limits struct {
 	// Memory is what a transaction may hold in memory, in bytes, before it goes to a temporary
-	// file. Default 16 MiB.
+	// file. Default 8 MiB.
 	Memory int64 `toml:"memory"`
 
 	// TempDir is where temporary files go. They are private and have no name once open.
@@ -21,7 +21,7 @@ type Limits struct {
 }
 
 // DefaultMemory is the default of Limits.Memory.
-const DefaultMemory = 16 << 20
+const DefaultMemory = 8 << 20
 
 // Validate reports all that is wrong with the limits.
 func (l Limits) Validate() error {
@@ -163,6 +163,9 @@ func (d *Decoder) commit(msg []byte) (*Tx, error) {
 	}
 	if err := d.inTransaction(msg); err != nil {
 		return nil, err
+	}
+	if cap(d.filled) > keptScratch {
+		d.filled = nil
 	}
 	return d.tx.commit(d.limits, &d.pool, lsn, end, at)
 }

@@ -3,6 +3,7 @@ package cdc
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // ErrUnknown is what [Value.Any] returns for a value that WAL does not hold. It
@@ -51,5 +52,12 @@ func (e *SpillError) Temporary() bool { return true }
 
 // Hint says what to look at.
 func (e *SpillError) Hint() string {
-	return "make room in " + e.Dir + ", or point TMPDIR at a file system with free space and restart; nothing is lost"
+	const after = "; nothing is lost, the transaction is read again until there is room"
+	switch {
+	case errors.Is(e.Err, fs.ErrNotExist):
+		return "create the folder " + e.Dir + ", or set source.temp_dir to one that is there and restart" + after
+	case errors.Is(e.Err, fs.ErrPermission):
+		return "let walhook's user make files in " + e.Dir + ", or set source.temp_dir to a folder of its own and restart" + after
+	}
+	return "make room in " + e.Dir + ", or set source.temp_dir to a folder on a file system with free space and restart" + after
 }

@@ -27,17 +27,25 @@ type SlotError struct {
 	Detail  string // what was found, for people
 	Remedy  string // what to do, with the SQL
 	Err     error  // the server's error; may be nil
+
+	// Of a missing or lost slot: what the state holds, and where WAL ends. 0 when that is not known.
+	Position, End LSN
 }
 
 func (e *SlotError) Error() string {
-	return fmt.Sprintf("replication slot %q is %s: %s", e.Slot, e.Problem, e.Detail)
+	return fmt.Sprintf("replication slot %q is %s: %s%s", e.Slot, e.Problem, e.Detail, e.gap())
 }
 
 // Unwrap returns the server's error, if there was one.
 func (e *SlotError) Unwrap() error { return e.Err }
 
-// Hint returns the remedy.
-func (e *SlotError) Hint() string { return e.Remedy }
+// Hint returns the remedy. A new slot begins later than the state ends: that is to be accepted by a person.
+func (e *SlotError) Hint() string {
+	if e.Position != 0 {
+		return e.Remedy + "; then: " + adoptSlot
+	}
+	return e.Remedy
+}
 
 // Temporary says that waiting may help: the slot is in use by a process that may end.
 func (e *SlotError) Temporary() bool { return e.Problem == SlotInUse }
@@ -80,7 +88,7 @@ func (e *IdentityError) Error() string {
 
 // Hint says what to do about it.
 func (e *IdentityError) Hint() string {
-	return "point source.dsn at the database that the state belongs to; after a deliberate move, start with a new state and --adopt"
+	return "point source.dsn at the database that the state belongs to; after a deliberate move walhook check tells how to go on"
 }
 
 // RefusedError says that the server refuses for a reason that only a person

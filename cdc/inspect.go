@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -33,6 +32,7 @@ func InspectAs(ctx context.Context, conn *pgx.Conn, role, slot, publication stri
 		{"tables", func(ctx context.Context) error { return in.tables(ctx, tables) }},
 		{"published tables", in.failing},
 		{"open transactions", in.blockers},
+		{"locks", in.locks},
 	}
 	for _, s := range steps {
 		if err := s.do(ctx); err != nil {
@@ -53,7 +53,8 @@ type inspection struct {
 
 func (in inspection) server(ctx context.Context) error {
 	f := in.facts
-	var keep *int64
+	var keep, maxWAL, memory *int64
+	var pid int
 	err := in.conn.QueryRow(ctx, `SELECT
 			current_setting('server_version_num')::int, current_setting('server_version'),
 			pg_catalog.pg_is_in_recovery(), d.datname::text, d.oid::int8, pg_catalog.pg_get_userbyid(d.datdba)::text,
@@ -61,10 +62,15 @@ func (in inspection) server(ctx context.Context) error {
 			current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int,
 			current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int,
 			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
+			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'max_wal_size'),
+			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'logical_decoding_work_mem'), current_setting('synchronous_standby_names'),
+			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+			(SELECT coalesce(sum(numbackends), 0) FROM pg_catalog.pg_stat_database)::int, d.datconnlimit, pg_catalog.pg_backend_pid(),
 			(SELECT system_identifier::text FROM pg_catalog.pg_control_system())
 		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`).
 		Scan(&f.Version, &f.VersionText, &f.InRecovery, &f.Database, &f.DatabaseOID, &f.DatabaseOwner,
-			&f.WALLevel, &f.SlotsMax, &f.SlotsUsed, &f.SendersMax, &f.SendersUsed, &keep, &f.SystemID)
+			&f.WALLevel, &f.SlotsMax, &f.SlotsUsed, &f.SendersMax, &f.SendersUsed, &keep, &maxWAL, &memory, &f.SyncStandbys,
+			&f.ConnectionsMax, &f.ConnectionsUsed, &f.DatabaseLimit, &pid, &f.SystemID)
 	if err != nil {
 		return err
 	}
@@ -72,6 +78,15 @@ func (in inspection) server(ctx context.Context) error {
 	if keep != nil && *keep >= 0 {
 		f.KeepMax = *keep << 20 // pg_settings has megabytes
 	}
+	if maxWAL != nil {
+		f.MaxWALSize = *maxWAL << 20
+	}
+	f.DecodingMemory = -1
+	if memory != nil {
+		f.DecodingMemory = *memory << 10 // in kilobytes
+	}
+	// A pooler answers for the server, with a process id of its own making.
+	f.Pooled = pid != int(in.conn.PgConn().PID())
 	if f.InRecovery {
 		var timeline int64
 		err := in.conn.QueryRow(ctx, `SELECT timeline_id::int8, pg_catalog.pg_last_wal_replay_lsn()::text FROM pg_catalog.pg_control_checkpoint()`).
@@ -98,11 +113,17 @@ func (in inspection) server(ctx context.Context) error {
 func (in inspection) roles(ctx context.Context, name string) error {
 	f := in.facts
 	read := func(r *Role) error {
+		var until *time.Time
+		r.Limit = -1
 		err := in.conn.QueryRow(ctx, `SELECT rolname::text, true, rolcanlogin, rolsuper, rolreplication,
 				pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CONNECT'),
-				pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE')
+				pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE'),
+				rolconnlimit, rolbypassrls, CASE WHEN pg_catalog.isfinite(rolvaliduntil) THEN rolvaliduntil END
 			FROM pg_catalog.pg_roles WHERE rolname = coalesce(nullif($1::text, ''), current_user)`, r.Name).
-			Scan(&r.Name, &r.Exists, &r.Login, &r.Superuser, &r.Replication, &r.Connect, &r.Create)
+			Scan(&r.Name, &r.Exists, &r.Login, &r.Superuser, &r.Replication, &r.Connect, &r.Create, &r.Limit, &r.BypassRLS, &until)
+		if until != nil {
+			r.ValidUntil = *until
+		}
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -146,9 +167,9 @@ func (in inspection) publication(ctx context.Context) error {
 	}
 	p := &Publication{}
 	err = in.conn.QueryRow(ctx, `SELECT pg_catalog.pg_get_userbyid(pubowner)::text, pg_catalog.pg_has_role(pubowner, 'USAGE'),
-			puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, `+viaRoot+`
+			puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, `+viaRoot+`, coalesce(pg_catalog.obj_description(oid, 'pg_publication'), '')
 		FROM pg_catalog.pg_publication WHERE pubname = $1`, f.PublicationName).
-		Scan(&p.Owner, &p.Ours, &p.AllTables, &p.Insert, &p.Update, &p.Delete, &p.Truncate, &p.ViaRoot)
+		Scan(&p.Owner, &p.Ours, &p.AllTables, &p.Insert, &p.Update, &p.Delete, &p.Truncate, &p.ViaRoot, &p.Comment)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -182,7 +203,7 @@ func (in inspection) publication(ctx context.Context) error {
 	return err
 }
 
-// tableColumns selects TableFacts of pg_class c, pg_namespace n; $1 is the streaming role or ”.
+// tableColumns selects TableFacts of pg_class c, pg_namespace n; $1 is the streaming role or an empty text.
 const tableColumns = `c.oid::int8, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner)::text, pg_catalog.pg_has_role(c.relowner, 'USAGE'),
 	coalesce((SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n) FROM pg_catalog.pg_index i
 		CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -190,10 +211,15 @@ const tableColumns = `c.oid::int8, c.relkind::text, pg_catalog.pg_get_userbyid(c
 		WHERE i.indrelid = c.oid AND i.indisprimary AND k.n <= i.indnkeyatts), '{}'),
 	c.relreplident::text,
 	c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid),
+	CASE WHEN c.relreplident = 'i' THEN (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_index i
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+		WHERE i.indrelid = c.oid AND i.indisreplident) END,
+	coalesce((SELECT ic.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+		WHERE c.relreplident = 'i' AND i.indrelid = c.oid AND i.indisreplident), ''),
 	c.relpersistence = 'u', c.relpersistence = 't', c.relrowsecurity`
 
 func (t *TableFacts) targets() []any {
-	return []any{&t.OID, &t.Kind, &t.Owner, &t.Owned, &t.PrimaryKey, &t.Identity, &t.IdentityLost, &t.Unlogged, &t.Temporary, &t.RowSecurity}
+	return []any{&t.OID, &t.Kind, &t.Owner, &t.Owned, &t.PrimaryKey, &t.Identity, &t.IdentityLost, &t.IdentityKey, &t.IdentityIndex, &t.Unlogged, &t.Temporary, &t.RowSecurity}
 }
 
 func (in inspection) tables(ctx context.Context, needs []TableNeed) error {
@@ -209,11 +235,15 @@ func (in inspection) tables(ctx context.Context, needs []TableNeed) error {
 		schemas, names = append(schemas, n.Schema), append(names, n.Table)
 	}
 	if f.Publication != nil {
+		more := f.Publication.record().tables()
 		for _, m := range f.Publication.Tables {
-			if _, ok := index[m.name()]; !ok {
-				index[m.name()] = len(f.Tables)
-				f.Tables = append(f.Tables, TableFacts{Schema: m.Schema, Name: m.Name})
-				schemas, names = append(schemas, m.Schema), append(names, m.Name)
+			more = append(more, m.name())
+		}
+		for _, m := range more {
+			if _, ok := index[m]; !ok {
+				index[m] = len(f.Tables)
+				f.Tables = append(f.Tables, TableFacts{Schema: m.schema, Name: m.table})
+				schemas, names = append(schemas, m.schema), append(names, m.table)
 			}
 		}
 	}
@@ -235,7 +265,7 @@ func (in inspection) tables(ctx context.Context, needs []TableNeed) error {
 	_, err = pgx.ForEachRow(rows, append([]any{&t.Schema, &t.Name, &t.Usage, &t.Select, &t.Granted}, t.targets()...), func() error {
 		t.Exists = true
 		f.Tables[index[tableName{t.Schema, t.Name}]] = t
-		t.PrimaryKey = nil // not shared with the next row
+		t.PrimaryKey, t.IdentityKey = nil, nil // not shared with the next row
 		return nil
 	})
 	if err != nil {
@@ -289,7 +319,8 @@ func (in inspection) failing(ctx context.Context) error {
 	if in.facts.Major() >= 15 {
 		lists = `EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid AND r.prattrs IS NOT NULL)`
 	}
-	rows, err := in.conn.Query(ctx, `SELECT * FROM (SELECT n.nspname::text, c.relname::text, p.pubname::text, c.relreplident = 'f' AND `+lists+` AS listed, c.oid, c.relreplident
+	rows, err := in.conn.Query(ctx, `SELECT * FROM (SELECT n.nspname::text, c.relname::text, p.pubname::text, c.relreplident = 'f' AND `+lists+` AS listed, p.puballtables,
+				EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), c.oid, c.relreplident
 			FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_tables pt ON pt.pubname = p.pubname
 			JOIN pg_catalog.pg_namespace n ON n.nspname = pt.schemaname
 			JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
@@ -302,40 +333,7 @@ func (in inspection) failing(ctx context.Context) error {
 		return err
 	}
 	in.facts.Failing, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t FailingTable, err error) {
-		return t, row.Scan(&t.Schema, &t.Name, &t.Publication, &t.ColumnList, nil, nil)
+		return t, row.Scan(&t.Schema, &t.Name, &t.Publication, &t.ColumnList, &t.AllTables, &t.Member, nil, nil)
 	})
 	return err
-}
-
-// blockers finds the transactions that a new slot must wait for: all that have written something
-// and are still open, prepared ones included, in any database.
-func (in inspection) blockers(ctx context.Context) (err error) {
-	if in.facts.InRecovery {
-		return nil
-	}
-	in.facts.Blockers, err = blockers(ctx, in.conn, nil)
-	return err
-}
-
-// blockers describes the processes pids, or if there are none all that hold a transaction id.
-func blockers(ctx context.Context, conn *pgx.Conn, pids []int32) ([]Blocker, error) {
-	rows, err := conn.Query(ctx, `SELECT pid, '', coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, ''),
-			coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8, coalesce(left(query, 80), '')
-		FROM pg_catalog.pg_stat_activity
-		WHERE pid <> pg_catalog.pg_backend_pid() AND CASE WHEN $1::int4[] IS NULL THEN backend_xid IS NOT NULL ELSE pid = ANY ($1) END
-		UNION ALL
-		SELECT 0, gid, owner::text, '', 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float8, ''
-		FROM pg_catalog.pg_prepared_xacts WHERE $1::int4[] IS NULL OR 0 = ANY ($1)
-		ORDER BY 6 DESC`, pids)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (b Blocker, err error) {
-		var age float64
-		if err := row.Scan(&b.PID, &b.Prepared, &b.User, &b.Application, &b.State, &age, &b.Query); err != nil {
-			return b, err
-		}
-		b.Age = time.Duration(math.Max(age, 0) * float64(time.Second))
-		return b, nil
-	})
 }

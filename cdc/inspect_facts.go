@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,20 +36,29 @@ type Facts struct {
 	WALLevel                string
 	SlotsUsed, SlotsMax     int
 	SendersUsed, SendersMax int
-	KeepMax                 int64 // max_slot_wal_keep_size in bytes; -1 when unlimited or before PostgreSQL 13
+	KeepMax                 int64  // max_slot_wal_keep_size in bytes; -1 when unlimited or before PostgreSQL 13
+	MaxWALSize              int64  // max_wal_size in bytes: what the server keeps without any slot, more or less
+	DecodingMemory          int64  // logical_decoding_work_mem in bytes; -1 before PostgreSQL 13
+	SyncStandbys            string // synchronous_standby_names
+
+	ConnectionsUsed, ConnectionsMax int  // the latter without those reserved for superusers
+	DatabaseLimit                   int  // connections to the database; -1 when unlimited
+	Pooled                          bool // a pooler stands in between
 
 	Login Role // the role of the connection that looked
 	Role  Role // the role that streams; the same as Login unless [InspectAs] named another
 
 	SlotName        string
 	Slot            *Slot // nil when there is none
+	Position        LSN   // what the state holds; 0 when unknown. Set by the caller, so that what is lost with a slot can be told
 	PublicationName string
 	Publication     *Publication // nil when there is none
 	AllTables       []string     // other publications that are FOR ALL TABLES
 
-	Tables   []TableFacts   // in the order asked for, then what else the publication holds
+	Tables   []TableFacts   // in the order asked for, then what else the publication holds and what setup has changed
 	Failing  []FailingTable // tables of which the server refuses updates and deletes now, because of any publication
 	Blockers []Blocker      // open transactions that the creation of a slot would wait for
+	Locks    []TableLock    // who holds the tables, the oldest first
 }
 
 // Major returns the major version, 15.
@@ -81,6 +91,10 @@ type Role struct {
 	Replication bool
 	Connect     bool // may connect to the database
 	Create      bool // may create publications and schemas in the database
+	Limit       int  // connections; -1 when unlimited
+	BypassRLS   bool // row-level security hides nothing from it
+
+	ValidUntil time.Time // when the password ends; zero for never
 }
 
 // Publication is a publication as pg_publication shows it.
@@ -91,6 +105,7 @@ type Publication struct {
 	Schemas                          []string // FOR TABLES IN SCHEMA (15 and later)
 	Insert, Update, Delete, Truncate bool
 	ViaRoot                          bool // publish_via_partition_root
+	Comment                          string
 	Tables                           []PublishedTable
 }
 
@@ -103,25 +118,27 @@ type PublishedTable struct {
 
 // TableFacts is what the catalogs say about one table.
 type TableFacts struct {
-	Schema, Name string
-	Exists       bool
-	OID          uint32
-	Kind         string // relkind: "r" table, "p" partitioned table, "v" view …
-	Owner        string
-	Owned        bool // the inspecting role may act as the owner
-	PrimaryKey   []string
-	Identity     string // relreplident: "d", "f", "i", "n"
-	IdentityLost bool   // Identity is "i", but the index is gone
-	Unlogged     bool
-	Temporary    bool
-	RowSecurity  bool // row-level security hides rows from the streaming role's SELECT
-	Usage        bool // the streaming role has USAGE on the schema
-	Select       bool // and SELECT on the table
-	Granted      bool // SELECT was granted to the streaming role by name
-	Published    bool // by the publication, one way or another
-	ColumnList   bool
-	RowFilter    bool
-	Partitions   []TableFacts // leaves of a partitioned table: name, owner, identity, key
+	Schema, Name  string
+	Exists        bool
+	OID           uint32
+	Kind          string // relkind: "r" table, "p" partitioned table, "v" view …
+	Owner         string
+	Owned         bool // the inspecting role may act as the owner
+	PrimaryKey    []string
+	Identity      string   // relreplident: "d", "f", "i", "n"
+	IdentityLost  bool     // Identity is "i", but the index is gone
+	IdentityKey   []string // columns of that index
+	IdentityIndex string   // its name
+	Unlogged      bool
+	Temporary     bool
+	RowSecurity   bool // row-level security hides rows from the streaming role's SELECT
+	Usage         bool // the streaming role has USAGE on the schema
+	Select        bool // and SELECT on the table
+	Granted       bool // SELECT was granted to the streaming role by name
+	Published     bool // by the publication, one way or another
+	ColumnList    bool
+	RowFilter     bool
+	Partitions    []TableFacts // leaves of a partitioned table: name, owner, identity, key
 }
 
 // keyless says that the server would refuse updates and deletes of the table once it
@@ -138,11 +155,25 @@ func (t *TableFacts) keyless() bool {
 	return true
 }
 
+// hidesKey says that old rows in WAL lack columns of the primary key: a record
+// that is deleted could not be named.
+func (t *TableFacts) hidesKey() bool {
+	return t.Identity == "i" && !t.IdentityLost && slices.ContainsFunc(t.PrimaryKey, func(c string) bool { return !slices.Contains(t.IdentityKey, c) })
+}
+
+// TableLock is a lock that somebody holds on a table.
+type TableLock struct {
+	OID uint32
+	By  Blocker
+}
+
 // FailingTable is a published table without a usable replica identity: every UPDATE and DELETE of it
 // fails, Odoo's too (trap 8).
 type FailingTable struct {
 	Schema, Name, Publication string
 	ColumnList                bool // the reason is a column list under REPLICA IDENTITY FULL
+	AllTables                 bool // the publication is FOR ALL TABLES
+	Member                    bool // the publication names this very table, not its schema or parent
 }
 
 // Blocker is a transaction that others wait for.

@@ -15,7 +15,7 @@ import (
 
 func newLive(t *testing.T, dsn string) *Live {
 	t.Helper()
-	l, err := NewLive(dsn)
+	l, err := NewLive(dsn, "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,39 +145,6 @@ func TestLiveLoad(t *testing.T) {
 	exec(`DROP TABLE partner`)
 	if _, ok := load("f").Row("public", "partner", 1); ok {
 		t.Error("found a row of a dropped table")
-	}
-}
-
-// TestLiveKicked: a look-up stays away after an administrator ended its session; the decoder's own
-// questions come back at once.
-func TestLiveKicked(t *testing.T) {
-	dsn := pgtest.Database(t)
-	pgtest.Exec(t, dsn, "CREATE TABLE t (id int PRIMARY KEY)")
-	conn := pgtest.Connect(t, dsn)
-	l := newLive(t, dsn)
-	refs := []Ref{{"public", "t", 1, nil}}
-	kick := func() {
-		t.Helper()
-		if _, err := l.Load(t.Context(), refs); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1::int)", l.conn.PgConn().PID()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kick()
-	if _, err := l.PrimaryKey(t.Context(), 1); err != nil {
-		t.Errorf("the decoder's question: %v", err)
-	}
-	kick()
-	for range 2 {
-		if _, err := l.Load(t.Context(), refs); err == nil || !isTemporary(err) {
-			t.Errorf("got %v", err)
-		}
-	}
-	l.away = time.Now()
-	if _, err := l.Load(t.Context(), refs); err != nil {
-		t.Errorf("after a while: %v", err)
 	}
 }
 

@@ -124,7 +124,7 @@ func (l *Live) loadTable(ctx context.Context, name tableName, ids []int64, colum
 // shape reads a table's columns; nil when there is no such table, or it has no id.
 func (l *Live) shape(ctx context.Context, name tableName) (*liveTable, error) {
 	t := &liveTable{columns: make(map[string]uint32)}
-	err := l.use(ctx, true, func(conn *pgx.Conn) error {
+	err := l.use(ctx, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT c.oid::int8, a.attname::text, a.atttypid::int8
 			FROM pg_catalog.pg_class c
 			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -172,7 +172,7 @@ func (l *Live) selectRows(ctx context.Context, name tableName, shape *liveTable,
 	}
 	rel := NewRelation(shape.oid, name.schema, name.table, 'd', cols, []string{"id"})
 	sql := "SELECT " + strings.Join(quoted, ", ") + " FROM " + quoteTable(name.schema, name.table) + " WHERE id = ANY ($1::int8[])"
-	return l.use(ctx, true, func(conn *pgx.Conn) error {
+	return l.use(ctx, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, sql, pgx.QueryResultFormats{pgx.TextFormatCode}, ids)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,8 +45,12 @@ func Preflight(f *Facts, needs []TableNeed) []Finding {
 	}
 	p.failing(needs)
 	p.owner(needs)
+	p.blocked(needs)
 	return p.findings
 }
+
+// transactionLong is when an open transaction is worth a warning: longer than Odoo's own time limits for requests allow.
+const transactionLong = 15 * time.Minute
 
 type preflight struct {
 	f        *Facts
@@ -62,64 +67,22 @@ func (p *preflight) mend(severity Severity, code, message, hint string) {
 	p.add(severity, code, message, hint).Setup = true
 }
 
-func (p *preflight) server() {
-	f := p.f
-	if f.WALLevel != "logical" {
-		p.add(SeverityError, "wal_level", fmt.Sprintf("wal_level is %s, logical replication needs logical", f.WALLevel),
-			"ALTER SYSTEM SET wal_level = 'logical'; then restart the server")
-	}
-	if f.InRecovery && f.Major() < 16 {
-		p.add(SeverityError, "standby", "the server is a standby, and streams logical changes only from PostgreSQL 16 on", "point source.dsn at the primary")
-	}
-	if f.Slot == nil && f.SlotsUsed >= f.SlotsMax {
-		p.add(SeverityError, "no_free_slot", fmt.Sprintf("all %d replication slots are in use", f.SlotsMax),
-			fmt.Sprintf("drop one that nobody needs (SELECT slot_name, active FROM pg_replication_slots), or: ALTER SYSTEM SET max_replication_slots = %d; then restart the server", f.SlotsMax+5))
-	}
-	if (f.Slot == nil || f.Slot.PID == 0) && f.SendersUsed >= f.SendersMax {
-		p.add(SeverityError, "no_free_sender", fmt.Sprintf("all %d WAL senders are in use", f.SendersMax),
-			fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", f.SendersMax+5))
-	}
-	if f.KeepMax < 0 && f.Major() >= 13 {
-		p.add(SeverityWarning, "wal_unlimited", "nothing limits the WAL that a slot keeps: while walhook is away, it can fill the server's disk",
-			"ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); choose what the disk can spare")
-	}
-	for _, name := range f.AllTables {
-		p.add(SeverityWarning, "all_tables", fmt.Sprintf("publication %q is FOR ALL TABLES: any table without a primary key cannot be updated, and restores of this database suffer from it", name),
-			"if nobody needs it: DROP PUBLICATION "+quoteIdent(name))
-	}
-}
-
-func (p *preflight) role() {
-	r := p.f.Role
-	name := quoteIdent(r.Name)
-	if !r.Exists {
-		p.add(SeverityError, "role_missing", fmt.Sprintf("there is no role %q", r.Name), fmt.Sprintf("CREATE ROLE %s LOGIN REPLICATION PASSWORD '…'", name))
-		return
-	}
-	if !r.Login {
-		p.add(SeverityError, "role_login", fmt.Sprintf("role %q may not log in", r.Name), fmt.Sprintf("ALTER ROLE %s LOGIN", name))
-	}
-	if !r.Replication && !r.Superuser {
-		p.add(SeverityError, "role_replication", fmt.Sprintf("role %q may not replicate", r.Name),
-			fmt.Sprintf("ALTER ROLE %s REPLICATION", name))
-	}
-	if !r.Connect {
-		p.mend(SeverityError, "role_connect", fmt.Sprintf("role %q may not connect to database %q", r.Name, p.f.Database),
-			fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s", quoteIdent(p.f.Database), name))
-	}
-}
-
 func (p *preflight) slot() {
 	s := p.f.Slot
 	if s == nil {
-		p.mend(SeverityError, "slot_missing", fmt.Sprintf("there is no replication slot %q", p.f.SlotName),
-			fmt.Sprintf("walhook setup, or: %s", createSlotSQL(p.f.SlotName)))
+		missing := missingSlot(p.f.SlotName, nil).Since(p.f.Position, p.f.End)
+		p.mend(SeverityError, "slot_missing", fmt.Sprintf("there is no replication slot %q%s", p.f.SlotName, missing.gap()), missing.Hint())
 		for _, b := range p.f.Blockers {
 			if b.Age >= time.Minute || b.Prepared != "" {
-				p.add(SeverityWarning, "slot_blocked", "the creation of the slot will wait for "+b.String(), "let it end first, or run setup at a quieter time")
+				p.add(SeverityWarning, "slot_blocked", "the creation of the slot will wait for "+b.String(), "let it end first, or run setup at a quieter time"+b.end())
 			}
 		}
 		return
+	}
+	for _, b := range p.f.Blockers {
+		if b.Age >= transactionLong || b.Prepared != "" {
+			p.add(SeverityWarning, "transaction_open", "WAL is kept, and none of what came since can be vacuumed, because of "+b.String(), "let it end"+b.end())
+		}
 	}
 	if err := s.usable(p.f.Database); err != nil {
 		code := "slot_foreign"
@@ -127,8 +90,9 @@ func (p *preflight) slot() {
 			code = "slot_lost"
 		}
 		var hint string
-		if h, ok := err.(interface{ Hint() string }); ok {
-			hint = h.Hint()
+		var slot *SlotError
+		if errors.As(err, &slot) {
+			hint = slot.Since(p.f.Position, p.f.End).Hint()
 		}
 		p.add(SeverityError, code, err.Error(), hint)
 		return
@@ -148,7 +112,7 @@ func (p *preflight) slot() {
 	case s.SafeBytes >= 0 && p.f.KeepMax > 0 && s.SafeBytes < p.f.KeepMax/5:
 		p.add(SeverityWarning, "slot_headroom", fmt.Sprintf("slot %q keeps %s of WAL; after %s more it is lost", s.Name, kept, bytesText(s.SafeBytes)),
 			"see that walhook runs and catches up, or raise max_slot_wal_keep_size")
-	case p.f.Retained() > 4<<30:
+	case p.f.Retained() > 4*p.f.MaxWALSize:
 		p.add(SeverityWarning, "slot_retained", fmt.Sprintf("slot %q keeps %s of WAL on the server's disk", s.Name, kept),
 			"see that walhook runs and catches up; a transaction that is open for long also keeps WAL")
 	}
@@ -187,21 +151,40 @@ func published(needs []TableNeed, name tableName) bool {
 	return slices.ContainsFunc(needs, func(n TableNeed) bool { return n.name() == name && !n.ReadOnly })
 }
 
-// failing reports tables that cannot be written to, except those that table has reported.
+// failing reports tables that cannot be written to, those of a publication FOR ALL TABLES together.
 func (p *preflight) failing(needs []TableNeed) {
+	all := map[string][]string{}
 	for _, t := range p.f.Failing {
 		name := tableName{t.Schema, t.Name}
+		if t.AllTables {
+			if all[t.Publication] = append(all[t.Publication], name.String()); len(all[t.Publication]) == 1 {
+				defer func() { p.failingAll(t.Publication, all[t.Publication]) }()
+			}
+			continue
+		}
 		why := "it has no usable replica identity"
 		if t.ColumnList {
 			why = "it is published with a column list under REPLICA IDENTITY FULL"
 		}
-		finding := p.add(SeverityError, "writes_fail", fmt.Sprintf("every UPDATE and DELETE of %s fails, Odoo's too: publication %q holds it, and %s", name, t.Publication, why),
-			fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE ONLY %s", quoteIdent(t.Publication), quoteTable(t.Schema, t.Name)))
+		hint := fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE ONLY %s", quoteIdent(t.Publication), quoteTable(t.Schema, t.Name))
+		if !t.Member {
+			hint = fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL, or take its schema or parent out of the publication", quoteTable(t.Schema, t.Name))
+		}
+		finding := p.add(SeverityError, "writes_fail", fmt.Sprintf("every UPDATE and DELETE of %s fails, Odoo's too: publication %q holds it, and %s", name, t.Publication, why), hint)
 		// Setup takes a table that nobody needs out of our publication, and gives one that is needed an identity.
 		facts := p.f.table(t.Schema, t.Name)
-		finding.Setup = t.Publication == p.f.PublicationName && !p.f.Publication.AllTables &&
-			(!published(needs, name) || facts != nil && len(facts.PrimaryKey) > 0)
+		finding.Setup = t.Publication == p.f.PublicationName && (!published(needs, name) || facts != nil && len(facts.PrimaryKey) > 0)
 	}
+}
+
+// failingAll reports the tables that a publication FOR ALL TABLES has made read-only.
+func (p *preflight) failingAll(publication string, tables []string) {
+	shown := strings.Join(tables[:min(len(tables), 5)], ", ")
+	if more := len(tables) - 5; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	p.add(SeverityError, "writes_fail", fmt.Sprintf("every UPDATE and DELETE of these tables fails, Odoo's too, as publication %q is FOR ALL TABLES and they have no usable replica identity: %s", publication, shown),
+		fmt.Sprintf("DROP PUBLICATION %s; or while somebody needs it, for each of them: ALTER TABLE … REPLICA IDENTITY FULL", quoteIdent(publication)))
 }
 
 // owner says who must run the parts of setup that this login may not.
@@ -224,4 +207,38 @@ func (p *preflight) owner(needs []TableNeed) {
 		p.add(SeverityInfo, "not_owner", fmt.Sprintf("role %q does not own everything that setup must change; the owner is %s", p.f.Login.Name, strings.Join(owners, ", ")),
 			"run `walhook setup --dsn` with the owner's login, or let the owner run the SQL of `walhook setup --dry-run`")
 	}
+}
+
+// blocked says whom setup would wait for at tables that it must alter. Publishing a table and
+// changing its identity are what alters it; to grant waits for nobody.
+func (p *preflight) blocked(needs []TableNeed) {
+	var altered []uint32
+	for _, n := range needs {
+		t := p.f.table(n.Schema, n.Table)
+		if n.ReadOnly || t == nil || !t.publishable(p.f.Major()) {
+			continue
+		}
+		for _, leaf := range t.leaves() {
+			if !t.Published || n.Full && leaf.Identity != "f" || leaf.keyless() || leaf.hidesKey() {
+				altered = append(altered, leaf.OID)
+			}
+		}
+	}
+	var said []Blocker
+	for _, l := range p.f.Locks {
+		if !slices.Contains(altered, l.OID) || slices.Contains(said, l.By) {
+			continue
+		}
+		said = append(said, l.By)
+		p.add(SeverityWarning, "setup_blocked", "setup must alter a table that is in use by "+l.By.String(),
+			"let it end first; setup waits a minute, in short attempts that let Odoo pass"+l.By.end())
+	}
+}
+
+// end is the part of a hint that says how to end a transaction by force.
+func (b Blocker) end() string {
+	if b.Prepared != "" {
+		return "; to end it, in its database: ROLLBACK PREPARED " + quoteText(b.Prepared)
+	}
+	return fmt.Sprintf("; to end it: SELECT pg_terminate_backend(%d)", b.PID)
 }

@@ -80,7 +80,7 @@ func (p *preflight) privileges(t *TableFacts, need TableNeed, why string) {
 		p.mend(severity, "no_select", fmt.Sprintf("role %q may not SELECT from %s.%s%s", p.f.Role.Name, t.Schema, t.Name, why),
 			fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", quoteTable(t.Schema, t.Name), role))
 	}
-	if t.RowSecurity && !p.f.Role.Superuser {
+	if t.RowSecurity && !p.f.Role.Superuser && !p.f.Role.BypassRLS {
 		p.add(SeverityWarning, "row_security", fmt.Sprintf("row-level security may hide rows of %s.%s from role %q; the stream is not affected", t.Schema, t.Name, p.f.Role.Name),
 			fmt.Sprintf("ALTER ROLE %s BYPASSRLS", role))
 	}
@@ -96,6 +96,9 @@ func (p *preflight) identity(t *TableFacts, need TableNeed, why string) {
 				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", quoted))
 		case leaf.keyless():
 			p.mend(SeverityError, "identity_unusable", fmt.Sprintf("%s has no usable replica identity: once it is published, every UPDATE and DELETE of it fails", name),
+				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT", quoted))
+		case leaf.hidesKey():
+			p.mend(SeverityError, "identity_index", fmt.Sprintf("the replica identity of %s is an index over %s, without the primary key: records that are deleted cannot be named%s", name, strings.Join(leaf.IdentityKey, ", "), why),
 				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT", quoted))
 		case !need.Full && leaf.Identity == "f":
 			p.add(SeverityInfo, "identity_unneeded", fmt.Sprintf("%s has REPLICA IDENTITY FULL, which costs WAL, and no rule needs it", name),

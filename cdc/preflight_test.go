@@ -13,9 +13,10 @@ import (
 func soundFacts() *Facts {
 	return &Facts{
 		Version: 160003, VersionText: "16.3", WALLevel: "logical", SlotsUsed: 1, SlotsMax: 10, SendersUsed: 1, SendersMax: 10, KeepMax: 20 << 30,
+		MaxWALSize: 1 << 30, DecodingMemory: 64 << 20, ConnectionsUsed: 20, ConnectionsMax: 97, DatabaseLimit: -1,
 		End: 5 << 30, Database: "odoo", DatabaseOwner: "odoo",
-		Login:    Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true},
-		Role:     Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true},
+		Login:    Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true, Limit: -1},
+		Role:     Role{Name: "walhook", Exists: true, Login: true, Replication: true, Connect: true, Limit: -1},
 		SlotName: "walhook", Slot: &Slot{Name: "walhook", Plugin: "pgoutput", Database: "odoo", Restart: 5<<30 - 4096, WALStatus: "reserved", SafeBytes: 20 << 30},
 		PublicationName: "walhook",
 		Publication:     &Publication{Owner: "odoo", Insert: true, Update: true, Delete: true, Truncate: true, Tables: []PublishedTable{{Schema: "public", Name: "sale_order"}}},
@@ -46,12 +47,25 @@ func TestPreflight(t *testing.T) {
 		{"wal_level", SeverityError, false, func(f *Facts) { f.WALLevel = "replica" }, "ALTER SYSTEM SET wal_level = 'logical'"},
 		{"no_free_sender", SeverityError, false, func(f *Facts) { f.SendersUsed = 10 }, "max_wal_senders = 15"},
 		{"wal_unlimited", SeverityWarning, false, func(f *Facts) { f.KeepMax = -1 }, "max_slot_wal_keep_size"},
+		{"wal_limit_low", SeverityWarning, false, func(f *Facts) { f.KeepMax = 512 << 20 }, "max_slot_wal_keep_size = '20480MB'"},
+		{"decoding_memory", SeverityInfo, false, func(f *Facts) { f.DecodingMemory = 1 << 20 }, `ALTER ROLE "walhook" SET logical_decoding_work_mem`},
+		{"connections_short", SeverityWarning, false, func(f *Facts) { f.ConnectionsUsed = 90 }, "max_connections = 114"},
+		{"source_pooler", SeverityWarning, false, func(f *Facts) { f.Pooled = true }, "5432"},
+		{"synchronous", SeverityError, false, func(f *Facts) { f.SyncStandbys = "FIRST 1 (b, *)" }, "SELECT pg_reload_conf()"},
+		{"synchronous", SeverityError, false, func(f *Facts) { f.SyncStandbys = `ANY 1 ("Walhook")` }, "ALTER SYSTEM SET synchronous_standby_names"},
 		{"all_tables", SeverityWarning, false, func(f *Facts) { f.AllTables = []string{"everything"} }, `DROP PUBLICATION "everything"`},
 		{"role_missing", SeverityError, false, func(f *Facts) { f.Role = Role{Name: "walhook"} }, "CREATE ROLE"},
 		{"role_login", SeverityError, false, func(f *Facts) { f.Role.Login = false }, "LOGIN"},
 		{"role_replication", SeverityError, false, func(f *Facts) { f.Role.Replication = false }, `ALTER ROLE "walhook" REPLICATION`},
 		{"role_connect", SeverityError, true, func(f *Facts) { f.Role.Connect = false }, "GRANT CONNECT"},
-		{"slot_missing", SeverityError, true, func(f *Facts) { f.Slot = nil }, "pg_create_logical_replication_slot('walhook', 'pgoutput')"},
+		{"role_expires", SeverityWarning, false, func(f *Facts) { f.Role.ValidUntil = time.Now().Add(24 * time.Hour) }, "VALID UNTIL 'infinity'"},
+		{"role_limit", SeverityWarning, false, func(f *Facts) { f.Role.Limit = 5 }, `ALTER ROLE "walhook" CONNECTION LIMIT -1`},
+		{"role_limit", SeverityWarning, false, func(f *Facts) { f.DatabaseLimit = 5 }, `ALTER DATABASE "odoo" CONNECTION LIMIT -1`},
+		{"transaction_open", SeverityWarning, false, func(f *Facts) { f.Blockers = []Blocker{{PID: 7, Age: time.Hour}, {PID: 8, Age: time.Minute}} }, "pg_terminate_backend(7)"},
+		{"transaction_open", SeverityWarning, false, func(f *Facts) { f.Blockers = []Blocker{{Prepared: "it's"}} }, "ROLLBACK PREPARED 'it''s'"},
+		{"slot_missing", SeverityError, true, func(f *Facts) { f.Slot = nil }, "walhook setup"},
+		{"slot_missing", SeverityError, true, func(f *Facts) { f.Slot, f.Position, f.End = nil, 0x1000, 0x1000+3<<20 }, "the changes in these 3.0 MiB of WAL can no longer be read"},
+		{"slot_missing", SeverityError, true, func(f *Facts) { f.Slot, f.Position, f.End = nil, 0x1000, 0x2000 }, "walhook setup; then: walhook run --adopt"},
 		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Plugin = "wal2json" }, "wal2json"},
 		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Database = "other" }, `database "other"`},
 		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "lost" }, "max_slot_wal_keep_size"},
@@ -79,8 +93,16 @@ func TestPreflight(t *testing.T) {
 		{"no_select", SeverityWarning, true, func(f *Facts) { table(f).Select = false }, "GRANT SELECT"},
 		{"row_security", SeverityWarning, false, func(f *Facts) { table(f).RowSecurity = true }, "BYPASSRLS"},
 		{"writes_fail", SeverityError, false, func(f *Facts) {
-			f.Failing = []FailingTable{{Schema: "public", Name: "x", Publication: "other"}}
+			f.Failing = []FailingTable{{Schema: "public", Name: "x", Publication: "other", Member: true}}
 		}, `ALTER PUBLICATION "other" DROP TABLE ONLY "public"."x"`},
+		{"writes_fail", SeverityError, false, func(f *Facts) {
+			f.Failing = []FailingTable{{Schema: "shop", Name: "x", Publication: "other"}}
+		}, `ALTER TABLE ONLY "shop"."x" REPLICA IDENTITY FULL`},
+		{"writes_fail", SeverityError, false, func(f *Facts) {
+			for range 7 {
+				f.Failing = append(f.Failing, FailingTable{Schema: "public", Name: "x", Publication: "all", AllTables: true})
+			}
+		}, `public.x and 2 more`},
 	} {
 		t.Run(c.code, func(t *testing.T) {
 			f := soundFacts()

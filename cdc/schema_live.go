@@ -19,19 +19,20 @@ import (
 // for concurrent use, one call at a time goes to the server; give goroutines that
 // must not wait for each other a Live of their own.
 type Live struct {
-	cfg *pgx.ConnConfig
+	cfg  *pgx.ConnConfig
+	gate *Gate
 
 	mu     sync.Mutex
 	conn   *pgx.Conn
-	away   time.Time        // do not connect before
 	types  map[uint32]*Type // by OID; an OID is not reused in practice, and what a type is never changes
 	tables map[tableName]*liveTable
 }
 
 type tableName struct{ schema, table string }
 
-// NewLive checks the connection string; it does not connect.
-func NewLive(dsn string) (*Live, error) {
+// NewLive checks the connection string; it does not connect. part names the session, as walhook/part; the
+// gate, which may be nil, is that of all sessions in the database.
+func NewLive(dsn, part string, gate *Gate) (*Live, error) {
 	cfg, err := parseDSN(dsn)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,10 @@ func NewLive(dsn string) (*Live, error) {
 	// Look-ups are short; one that waits behind a lock must not hold up the stream for long.
 	cfg.RuntimeParams["statement_timeout"] = "30s"
 	cfg.RuntimeParams["lock_timeout"] = "5s"
-	return &Live{cfg: cfg, types: make(map[uint32]*Type), tables: make(map[tableName]*liveTable)}, nil
+	cfg.Tracer = Deadline(40 * time.Second) // where the server itself does not end it
+	cfg.RuntimeParams["application_name"] = applicationName(part)
+	gate.Guard(&cfg.Config)
+	return &Live{cfg: cfg, gate: gate, types: make(map[uint32]*Type), tables: make(map[tableName]*liveTable)}, nil
 }
 
 // Close closes the connection, if there is one. The Live can be used again.
@@ -60,16 +64,13 @@ func (l *Live) drop() {
 
 // use runs f, which must only read, on the connection. If the connection turns out to be broken,
 // f runs once more on a new one. Errors that pass by themselves are marked temporary.
-//
-// Odoo ends every session before it duplicates, renames or drops a database, which fails while anybody is
-// connected. So after that a polite caller stays away for a while. The decoder need not be: it asks while
-// the stream is attached, and the stream has stayed away before (see SourceConfig.KickedMin).
-func (l *Live) use(ctx context.Context, polite bool, f func(*pgx.Conn) error) error {
+func (l *Live) use(ctx context.Context, f func(*pgx.Conn) error) error {
 	for fresh := false; ; {
+		if away := l.gate.Away(); away != nil {
+			l.drop() // the gate has closed it
+			return away
+		}
 		if l.conn == nil {
-			if wait := time.Until(l.away); polite && wait > 0 {
-				return temporaryError{fmt.Errorf("stay away from the source for %s: an administrator ended our session", wait.Round(time.Second))}
-			}
 			conn, err := pgx.ConnectConfig(ctx, l.cfg)
 			if err != nil {
 				err = fmt.Errorf("connect to the source: %w", connectError(err, l.cfg.User, l.cfg.Database))
@@ -88,10 +89,6 @@ func (l *Live) use(ctx context.Context, polite bool, f func(*pgx.Conn) error) er
 		if broken {
 			l.drop()
 		}
-		if polite && sqlState(err) == "57P01" {
-			l.away = time.Now().Add(between(stayAway, 2*stayAway))
-			return temporaryError{err}
-		}
 		if broken && !fresh && ctx.Err() == nil {
 			continue
 		}
@@ -102,8 +99,21 @@ func (l *Live) use(ctx context.Context, polite bool, f func(*pgx.Conn) error) er
 	}
 }
 
-// stayAway is how long at least. The server looks for other sessions for 5 s before it gives up.
-const stayAway = 8 * time.Second
+// ask finds out whether the connection, if there is one, was ended by an administrator: the gate learns it then.
+func (l *Live) ask() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	sock := l.conn.PgConn().Conn()
+	if err := l.conn.Ping(ctx); err != nil {
+		_ = sock.Close() // nothing waits for a server that does not answer
+		l.drop()
+	}
+}
 
 // passing says whether an error of this SQLSTATE passes by itself: classes 08 (connection), 40
 // (rollback), 53 (resources), 55P03 and 57 (lock timeout, shutdown, cancel), 58 (I/O).
@@ -131,7 +141,7 @@ func (l *Live) PrimaryKey(ctx context.Context, relOID uint32) ([]string, error) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var key []string
-	err := l.use(ctx, false, func(conn *pgx.Conn) error {
+	err := l.use(ctx, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT a.attname::text
 			FROM pg_catalog.pg_index i
 			CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -166,7 +176,7 @@ func (l *Live) resolve(ctx context.Context, oid uint32, depth int) (*Type, error
 		base, elem                           uint32
 		length                               int16
 	}
-	err := l.use(ctx, false, func(conn *pgx.Conn) error {
+	err := l.use(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT pg_catalog.format_type(t.oid, NULL), t.typname::text, t.typtype::text, t.typcategory::text,
 				t.typbasetype::int8, t.typelem::int8, t.typlen,
 				coalesce((SELECT e.typdelim::text FROM pg_catalog.pg_type e WHERE e.oid = t.typelem), ',')

@@ -23,6 +23,17 @@ type Step struct {
 	foreign []string // owners of what it changes that the inspecting login cannot act as
 }
 
+// CreatesSlot says that the step creates the slot.
+func (s Step) CreatesSlot() bool { return s.slot != "" }
+
+// Brief is the statement for people: of the record that setup keeps in a comment only that it is written.
+func (s Step) Brief() string {
+	if before, _, long := strings.Cut(s.SQL, " IS '"+recordPrefix); long {
+		return before
+	}
+	return s.SQL
+}
+
 // SetupSteps returns what must be done on the source for needs, in order: what a published table needs lest
 // writes to it fail, the publication, replica identities, grants to role, and the slot,
 // which must be created after the publication (trap 8). There are no steps when
@@ -31,7 +42,7 @@ type Step struct {
 // Tables that cannot be published safely (no primary key, unlogged …) are left out;
 // [Preflight] reports them, as errors without Finding.Setup.
 func SetupSteps(f *Facts, needs []TableNeed, role string) []Step {
-	b := &stepBuilder{f: f}
+	b := &stepBuilder{f: f, record: f.Publication.record()}
 	var tables []TableNeed
 	for _, n := range needs {
 		if t := f.table(n.Schema, n.Table); !n.ReadOnly && t != nil && t.publishable(f.Major()) {
@@ -39,9 +50,14 @@ func SetupSteps(f *Facts, needs []TableNeed, role string) []Step {
 		}
 	}
 	b.saveWrites(tables)
-	b.publication(tables)
+	saving := b.take()
+	b.publication(tables, len(saving) > 0)
+	publishing := b.take()
 	b.identities(tables)
 	b.grants(needs, role)
+	changing := b.take()
+	b.assemble(publishing, saving, changing)
+	b.handOver(tables)
 	if f.Slot == nil {
 		b.steps = append(b.steps, Step{As: AsReplication, slot: f.SlotName, SQL: createSlotSQL(f.SlotName),
 			Why: "keeps WAL from here on until walhook has processed it"})
@@ -55,9 +71,49 @@ func (t *TableFacts) publishable(major int) bool {
 }
 
 type stepBuilder struct {
-	f     *Facts
-	steps []Step
-	done  []tableName // identities that are set already
+	f      *Facts
+	steps  []Step
+	done   []tableName // identities that are set already
+	record record      // of what the steps change
+}
+
+// take returns the steps so far and begins anew.
+func (b *stepBuilder) take() []Step {
+	steps := b.steps
+	b.steps = nil
+	return steps
+}
+
+// assemble puts the steps into an order in which everything is recorded before it is changed, and no table is published
+// before it has an identity: a new publication comes first, empty if need be, then the record as its comment.
+func (b *stepBuilder) assemble(publishing, saving, changing []Step) {
+	if len(publishing)+len(saving)+len(changing) == 0 {
+		return
+	}
+	pub := b.f.Publication
+	if pub == nil {
+		b.steps, publishing = append(b.steps, publishing[0]), publishing[1:]
+	}
+	if comment := b.record.comment(); pub == nil || comment != pub.Comment && !pub.AllTables {
+		b.owner("what was there before, for `walhook teardown`", commentSQL(b.f.PublicationName, comment))
+		b.ofPublication()
+	}
+	b.steps = slices.Concat(b.steps, saving, publishing, changing)
+}
+
+// ofPublication says that the last step needs the publication's owner.
+func (b *stepBuilder) ofPublication() {
+	if pub := b.f.Publication; pub != nil && !pub.Ours {
+		last := &b.steps[len(b.steps)-1]
+		last.foreign = append(last.foreign, pub.Owner)
+	}
+}
+
+func commentSQL(publication, comment string) string {
+	if comment == "" {
+		return "COMMENT ON PUBLICATION " + quoteIdent(publication) + " IS NULL"
+	}
+	return "COMMENT ON PUBLICATION " + quoteIdent(publication) + " IS " + quoteText(comment)
 }
 
 // owner adds a step for the owner of tables.
@@ -78,6 +134,8 @@ func (b *stepBuilder) saveWrites(tables []TableNeed) {
 		for _, leaf := range b.f.table(n.Schema, n.Table).leaves() {
 			if leaf.keyless() {
 				b.identity(leaf, n, "without a usable identity, a published table cannot be updated")
+			} else if leaf.hidesKey() {
+				b.identity(leaf, n, "WAL must hold the primary key of what is deleted")
 			}
 		}
 	}
@@ -107,15 +165,17 @@ func (b *stepBuilder) identity(leaf TableFacts, n TableNeed, why string) {
 		return
 	}
 	b.done = append(b.done, name)
-	identity := "DEFAULT"
+	identity, set := "DEFAULT", "d"
 	if n.Full {
-		identity = "FULL"
+		identity, set = "FULL", "f"
 	}
+	b.record.identify(&leaf, set)
 	b.owner(why, fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s", quoteTable(leaf.Schema, leaf.Name), identity), &leaf)
 }
 
-// publication makes it hold exactly the tables, whole, under all operations.
-func (b *stepBuilder) publication(tables []TableNeed) {
+// publication makes it hold exactly the tables, whole, under all operations. A new one is made in a step of its own
+// when some table must not be in it yet.
+func (b *stepBuilder) publication(tables []TableNeed, notYet bool) {
 	f, pub, name := b.f, b.f.Publication, quoteIdent(b.f.PublicationName)
 	var list []string
 	var facts []*TableFacts
@@ -130,17 +190,25 @@ func (b *stepBuilder) publication(tables []TableNeed) {
 	const why = "the list of tables whose changes are streamed"
 	switch {
 	case pub == nil:
-		sql := "CREATE PUBLICATION " + name
-		if len(list) > 0 {
-			sql += " FOR TABLE " + strings.Join(list, ", ")
+		sql, all := "CREATE PUBLICATION "+name, " FOR TABLE "+strings.Join(list, ", ")
+		if len(list) == 0 || notYet {
+			all = ""
 		}
-		b.owner(why, sql+" WITH ("+publishOptions(f)+")", facts...)
+		b.owner(why, sql+all+" WITH ("+publishOptions(f)+")", facts...)
 		if !f.Login.Create {
 			b.steps[len(b.steps)-1].foreign = append(b.steps[len(b.steps)-1].foreign, f.DatabaseOwner)
+		}
+		if notYet {
+			b.owner(why, "ALTER PUBLICATION "+name+" SET TABLE "+strings.Join(list, ", "), facts...)
 		}
 		return
 	case pub.AllTables:
 		return // cannot become a list; Preflight says what to do
+	}
+	for _, n := range tables {
+		if !b.record.Made && !slices.ContainsFunc(pub.Tables, func(t PublishedTable) bool { return t.name() == n.name() }) {
+			b.record.Added = note(b.record.Added, n.name())
+		}
 	}
 	at := len(b.steps)
 	if !b.holds(tables) {
@@ -192,6 +260,7 @@ func (b *stepBuilder) grants(needs []TableNeed, role string) {
 	}
 	if !f.Role.Connect {
 		b.owner("the streaming role connects here", "GRANT CONNECT ON DATABASE "+quoteIdent(f.Database)+to)
+		b.record.Connect = true
 	}
 	var schemas []string
 	lists := make(map[string][]string)
@@ -209,11 +278,13 @@ func (b *stepBuilder) grants(needs []TableNeed, role string) {
 		if quoted := quoteTable(n.Schema, n.Table); !t.Select && !slices.Contains(lists[n.Schema], quoted) {
 			lists[n.Schema] = append(lists[n.Schema], quoted)
 			facts[n.Schema] = append(facts[n.Schema], t)
+			b.record.Select = note(b.record.Select, n.name())
 		}
 	}
 	for _, schema := range schemas {
 		if !usage[schema] {
 			b.owner("to read tables in it", "GRANT USAGE ON SCHEMA "+quoteIdent(schema)+to)
+			b.record.Usage = note(b.record.Usage, schema)
 		}
 		if len(lists[schema]) > 0 {
 			b.owner("related records, metadata and repairs are read live", "GRANT SELECT ON TABLE "+strings.Join(lists[schema], ", ")+to, facts[schema]...)
@@ -233,8 +304,11 @@ func publishSQL(f *Facts) string {
 	return "ALTER PUBLICATION " + quoteIdent(f.PublicationName) + " SET (" + publishOptions(f) + ")"
 }
 
-func createSlotSQL(slot string) string {
-	return "SELECT pg_create_logical_replication_slot(" + quoteText(slot) + ", 'pgoutput')"
+func createSlotSQL(slot string) string { return "SELECT " + CreateSlotCall(slot) }
+
+// CreateSlotCall is the call that creates a slot. As a source of rows it has one, whose column lsn says where the slot begins.
+func CreateSlotCall(slot string) string {
+	return "pg_create_logical_replication_slot(" + quoteText(slot) + ", 'pgoutput')"
 }
 
 // Script writes steps as SQL for psql, for people who rather run them by themselves. Statements

@@ -68,7 +68,11 @@ func (e *estate) apply(steps []Step) {
 
 func sqlOf(steps []Step) (list []string) {
 	for _, s := range steps {
-		list = append(list, s.As+": "+s.SQL)
+		sql := s.SQL
+		if before, _, ok := strings.Cut(sql, " IS '"+recordPrefix); ok {
+			sql = before + " IS (a record)"
+		}
+		list = append(list, s.As+": "+sql)
 	}
 	return list
 }
@@ -99,8 +103,10 @@ func TestSetup(t *testing.T) {
 	role := quoteIdent(e.role)
 	steps := SetupSteps(e.inspect(needs), needs, e.role)
 	want := []string{
+		`owner: CREATE PUBLICATION "` + e.slot + `" WITH (publish = 'insert, update, delete, truncate')`,
+		`owner: COMMENT ON PUBLICATION "` + e.slot + `" IS (a record)`,
 		`owner: ALTER TABLE ONLY "public"."frozen" REPLICA IDENTITY DEFAULT`,
-		`owner: CREATE PUBLICATION "` + e.slot + `" FOR TABLE ONLY "Shop"."Order", ONLY "public"."partner", ONLY "public"."rel", ONLY "public"."frozen" WITH (publish = 'insert, update, delete, truncate')`,
+		`owner: ALTER PUBLICATION "` + e.slot + `" SET TABLE ONLY "Shop"."Order", ONLY "public"."partner", ONLY "public"."rel", ONLY "public"."frozen"`,
 		`owner: ALTER TABLE ONLY "Shop"."Order" REPLICA IDENTITY FULL`,
 		`owner: ALTER TABLE ONLY "public"."rel" REPLICA IDENTITY FULL`,
 		`owner: GRANT USAGE ON SCHEMA "Shop" TO ` + role,
@@ -148,19 +154,22 @@ func TestSetup(t *testing.T) {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 
-	down, left := TeardownSteps(e.inspect(needs), needs, e.role)
+	down, left := TeardownSteps(e.inspect(nil), e.role)
 	want = []string{
 		`replication: SELECT pg_drop_replication_slot('` + e.slot + `')`,
-		`owner: DROP PUBLICATION "` + e.slot + `"`,
+		`owner: ALTER PUBLICATION "` + e.slot + `" DROP TABLE ONLY "Shop"."Order", ONLY "public"."frozen", ONLY "public"."partner", ONLY "public"."rel"`,
+		`owner: ALTER TABLE ONLY "public"."frozen" REPLICA IDENTITY NOTHING`,
 		`owner: ALTER TABLE ONLY "Shop"."Order" REPLICA IDENTITY DEFAULT`,
 		`owner: ALTER TABLE ONLY "public"."rel" REPLICA IDENTITY DEFAULT`,
 		`owner: REVOKE SELECT ON TABLE "Shop"."Order", "public"."partner", "public"."rel", "public"."frozen", "public"."ir_model" FROM ` + role,
+		`owner: REVOKE USAGE ON SCHEMA "Shop" FROM ` + role,
+		`owner: DROP PUBLICATION "` + e.slot + `"`,
 	}
 	if diff := cmp.Diff(want, sqlOf(down)); diff != "" || len(left) != 1 {
 		t.Fatalf("left %q, teardown (-want +got):\n%s", left, diff)
 	}
 	e.apply(down)
-	if again, _ := TeardownSteps(e.inspect(needs), needs, e.role); len(again) != 0 {
+	if again, _ := TeardownSteps(e.inspect(nil), e.role); len(again) != 0 {
 		t.Errorf("teardown a second time: %q", sqlOf(again))
 	}
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// StartOver is what remains when the way from the stored position to the slot is lost.
-const StartOver = "to start over from now on, without the changes in between: drop the slot and the state schema, then `walhook setup`"
-
 // MinServer is the oldest major version of PostgreSQL that walhook works with.
 const MinServer = 12
 
@@ -120,18 +117,6 @@ func (s *Slot) usable(database string) error {
 	return nil
 }
 
-func missingSlot(name string, err error) error {
-	return &SlotError{Slot: name, Problem: SlotMissing, Detail: "there is no such slot on this server", Err: err,
-		Remedy: fmt.Sprintf("on a first run: `walhook setup`. If it was there before, changes since then are lost to the stream; "+StartOver+". A slot is made with: SELECT pg_create_logical_replication_slot(%s, 'pgoutput')",
-			quoteText(name))}
-}
-
-func lostSlot(name, why string, err error) error {
-	return &SlotError{Slot: name, Problem: SlotLost, Detail: why, Err: err,
-		Remedy: fmt.Sprintf("what it kept is gone; "+StartOver+"; consider a larger max_slot_wal_keep_size. A slot is dropped with: SELECT pg_drop_replication_slot(%s)",
-			quoteText(name))}
-}
-
 func slotInUse(name string, pid int, err error) error {
 	detail := "another process streams from it"
 	remedy := "stop the other process, or give this one a slot of its own"
@@ -142,7 +127,10 @@ func slotInUse(name string, pid int, err error) error {
 	return &SlotError{Slot: name, Problem: SlotInUse, Detail: detail, Remedy: remedy, Err: err}
 }
 
-// bytesText writes a number of bytes for people: "12.3 MiB".
+// BytesText writes a number of bytes for people: "12.3 MiB".
+func BytesText(n int64) string { return bytesText(n) }
+
+// bytesText is BytesText.
 func bytesText(n int64) string {
 	const step = 1024
 	if n < step {

@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type Source struct {
 	wakeMu sync.Mutex
 	wakeFn func() // wakes the reader of the present connection; nil without one
 
+	gate     *Gate
 	live     *Live  // the schema's connection, if it is our own
 	timeline uint32 // of the last session; owned by the reader
 	sessions int
@@ -48,7 +50,11 @@ type Source struct {
 // NewSource returns a source. want says for each published table whether net changes and single
 // writes of it are wanted; it is called from the reading goroutine.
 func NewSource(cfg SourceConfig, handler Handler, want func(schema, table string) (net, raw bool), trace Trace) *Source {
-	return &Source{cfg: cfg.withDefaults(), handler: handler, want: want, trace: trace}
+	s := &Source{cfg: cfg.withDefaults(), handler: handler, want: want, trace: trace}
+	if s.gate = cfg.Gate; s.gate == nil {
+		s.gate = NewGate(s.cfg.KickedMin, s.cfg.KickedMax, nil)
+	}
+	return s
 }
 
 // Progress returns a snapshot. It is cheap and safe to call at any time.
@@ -78,7 +84,7 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 	}
 	schema := s.cfg.Schema
 	if schema == nil {
-		live, err := NewLive(s.cfg.DSN)
+		live, err := NewLive(s.cfg.DSN, "decoder", s.gate)
 		if err != nil {
 			return err
 		}
@@ -125,21 +131,31 @@ func (s *Source) read(ctx context.Context, decoder *Decoder) error {
 	for {
 		began := time.Now()
 		decoder.Reset()
-		progressed, err := s.session(ctx, decoder)
+		progressed, ended := s.session(ctx, decoder)
+		err := ended
 		s.track.end()
 		if s.live != nil {
+			if err != nil && !errors.Is(err, errSilent) && s.gate.Away() == nil {
+				s.live.ask() // a stream that was not being read tells nothing of why it was ended
+			}
 			s.live.Close() // it goes with the stream, and is opened again with it
 		}
 		if ctx.Err() != nil || s.stopping() {
 			s.track.update(func(p *Progress) { p.Connected = false })
 			return nil
 		}
-		if progressed || time.Since(began) > s.cfg.ReconnectMax {
+		var spill *SpillError
+		if (progressed || time.Since(began) > s.cfg.ReconnectMax) && !errors.As(err, &spill) {
+			// A transaction that finds no room for its temporary file makes progress every time, and no headway.
 			pause.reset()
 		}
 		retry := pause.next()
-		if sqlState(err) == "57P01" {
-			retry = between(s.cfg.KickedMin, s.cfg.KickedMax)
+		away := s.gate.Away()
+		if away != nil {
+			retry = time.Until(away.Until)
+			if err = away; sqlState(ended) != "" {
+				err = fmt.Errorf("%w: %w", away, ended)
+			}
 		}
 		s.track.update(func(p *Progress) {
 			if p.Connected {
@@ -156,7 +172,7 @@ func (s *Source) read(ctx context.Context, decoder *Decoder) error {
 		if s.trace.Disconnected != nil {
 			s.trace.Disconnected(err, retry)
 		}
-		if !sleep(ctx, s.stopped, retry) {
+		if away != nil && !s.gate.Wait(ctx, s.stopped) || away == nil && !sleep(ctx, s.stopped, retry) {
 			return nil
 		}
 	}

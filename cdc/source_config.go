@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -16,9 +17,19 @@ type SourceConfig struct {
 	Publication string // required
 
 	// What the position belongs to (invariant 8). Zero values are not checked.
-	SystemID    string
-	Timeline    uint32 // of the position; a later one is accepted when the position lies before the switch point
+	SystemID string
+	Timeline uint32 // of the position; a later one is accepted when the position lies before the switch point
+	// NewTimeline is called before the first stream on another timeline than Timeline or the last one begins, which it does
+	// only when it returns nil: positions that are reached from then on are of the new one, and would be refused without it.
+	NewTimeline func(ctx context.Context, timeline uint32) error
 	DatabaseOID uint32
+
+	// Group names the processes of which one at a time may read the slot: those that share a state. It is part of the session's
+	// application_name, and a session of the same group that still holds the slot when this Source connects is ended,
+	// unless MayEnd, which is asked first, returns an error: it must be nil only for the one that may read now. Without a Group
+	// no session is ended.
+	Group  string
+	MayEnd func(context.Context) error
 
 	// FromSlot lets a start position of 0 mean "where the slot stands". Set it only
 	// when the state has never held a position, right after setup; otherwise a lost
@@ -31,15 +42,16 @@ type SourceConfig struct {
 	ReceiveTimeout  time.Duration // silence after which the server counts as gone, although it was asked to answer; 2 min, or twice wal_sender_timeout if that is more
 
 	QueueTransactions int   // most transactions in flight; 4096
-	QueueBytes        int64 // most memory of transactions in flight, roughly; 8 MiB
+	QueueBytes        int64 // most memory of transactions in flight, roughly; 4 MiB
 	BatchTransactions int   // most transactions per call of Handler.Handle; 512
-	BatchBytes        int64 // most memory per call, except for a single larger transaction; 4 MiB
+	BatchBytes        int64 // most memory per call, except for a single larger transaction; 2 MiB
 
 	ReconnectMin time.Duration // first pause before a new connection attempt; 500 ms
 	ReconnectMax time.Duration // longest pause; 30 s
 	// KickedMin and KickedMax bound the random pause after an administrator ended our session (57P01): Odoo
 	// does that before it duplicates, renames or drops a database, which fails while anybody is connected. 10 s, 30 s.
 	KickedMin, KickedMax time.Duration
+	Gate                 *Gate         // shared with the other sessions in the database, which go and come together; nil means one of its own, of KickedMin and KickedMax
 	RetryMin, RetryMax   time.Duration // pauses before the handler is called again after a temporary error; 100 ms, 10 s
 
 	StopGrace time.Duration // how long a batch in flight may take when the source is stopped; 10 s
@@ -55,9 +67,9 @@ func (c SourceConfig) withDefaults() SourceConfig {
 	setDefault(&c.IdleAdvance, 30*time.Second)
 	setDefault(&c.ReceiveTimeout, 2*time.Minute)
 	setDefault(&c.QueueTransactions, 4096)
-	setDefault(&c.QueueBytes, 8<<20)
+	setDefault(&c.QueueBytes, 4<<20)
 	setDefault(&c.BatchTransactions, 512)
-	setDefault(&c.BatchBytes, 4<<20)
+	setDefault(&c.BatchBytes, 2<<20)
 	setDefault(&c.ReconnectMin, 500*time.Millisecond)
 	setDefault(&c.ReconnectMax, 30*time.Second)
 	setDefault(&c.KickedMin, 10*time.Second)

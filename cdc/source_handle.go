@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"walhook/internal/failpoint"
 )
 
 // handle calls the handler until the source stops (nil) or the handler fails for
@@ -128,6 +130,7 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 	case lsn > h.done:
 		return 0, fmt.Errorf("persist position %s: position %s is past it", h.done, lsn)
 	}
+	failpoint.Hit(failpoint.Advanced)
 	h.settled(lsn)
 	if h.trace.Advanced != nil {
 		h.trace.Advanced(lsn)

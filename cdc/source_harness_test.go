@@ -259,15 +259,7 @@ func ownServer(t *testing.T, settings map[string]string) *pgserver.Server {
 	for k, v := range settings {
 		all[k] = v
 	}
-	s, err := pgserver.Start(context.Background(), pgserver.Options{Trust: true, Settings: all})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := pgtest.Cluster(t, pgserver.Options{Trust: true, Settings: all})
 	return s
 }
 

@@ -204,8 +204,28 @@ func TestInvariant8Timelines(t *testing.T) {
 			t.Errorf("timeline %d: %v", timeline, err)
 		}
 	}
-	r = b.start(rec, before, func(c *SourceConfig) { c.Timeline = 1 })
+	noted := make(chan uint32, 10)
+	refused := errors.New("the state is away")
+	r = b.start(rec, before, func(c *SourceConfig) {
+		c.Timeline = 1
+		c.NewTimeline = func(_ context.Context, timeline uint32) error {
+			noted <- timeline
+			if seen, _ := rec.snapshot(); len(seen) != 1 {
+				t.Errorf("streamed before the timeline was noted: %q", seen)
+			}
+			if len(noted) == 1 {
+				return refused
+			}
+			return nil
+		}
+	})
+	if err := <-r.lost; !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
 	rec.sees(t, "create 1", "create 2", "create 3")
+	if n := len(noted); n != 2 || <-noted != 2 {
+		t.Errorf("the new timeline was noted %d times", n)
+	}
 	if got := r.Progress().Session.Timeline; got != 2 {
 		t.Errorf("session on timeline %d", got)
 	}

@@ -18,7 +18,7 @@ func TestSlotGone(t *testing.T) {
 	var slot *SlotError
 	t.Run("missing at start", func(t *testing.T) {
 		err := b.start(&recorder{}, 0, func(c *SourceConfig) { c.Slot = "nobody" }).wait()
-		if !errors.As(err, &slot) || slot.Problem != SlotMissing || !strings.Contains(slot.Hint(), "pg_create_logical_replication_slot('nobody', 'pgoutput')") {
+		if !errors.As(err, &slot) || slot.Problem != SlotMissing || slot.Hint() != "walhook setup" {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -31,8 +31,9 @@ func TestSlotGone(t *testing.T) {
 			_, err := b.conn.Exec(context.Background(), "SELECT pg_drop_replication_slot($1)", b.slot)
 			return err == nil
 		})
-		if err := r.wait(); !errors.As(err, &slot) || slot.Problem != SlotMissing {
-			t.Errorf("got %v", err)
+		err := r.wait()
+		if !errors.As(err, &slot) || slot.Problem != SlotMissing || slot.Position == 0 || !strings.Contains(err.Error(), "the state ends at "+slot.Position.String()) || !strings.Contains(slot.Hint(), "walhook setup; then: walhook run --adopt") {
+			t.Errorf("got %v\nhint %s", err, slot.Hint())
 		}
 	})
 }
@@ -87,6 +88,10 @@ func TestSlotLost(t *testing.T) {
 	err := b.start(&recorder{}, 0).wait()
 	var slot *SlotError
 	if !errors.As(err, &slot) || slot.Problem != SlotLost || !strings.Contains(slot.Hint(), "max_slot_wal_keep_size") {
+		t.Errorf("got %v", err)
+	}
+	err = b.start(&recorder{}, b.lsn("SELECT confirmed_flush_lsn::text FROM pg_replication_slots")).wait()
+	if !errors.As(err, &slot) || slot.Problem != SlotLost || !strings.Contains(err.Error(), "MiB of WAL can no longer be read") || !strings.Contains(slot.Hint(), "walhook run --adopt") {
 		t.Errorf("got %v", err)
 	}
 	facts, err := Inspect(context.Background(), b.conn, b.slot, b.slot, nil)

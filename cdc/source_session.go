@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walhook/internal/failpoint"
 )
 
 // session is one replication connection from connect to close. All of it runs in
@@ -34,6 +36,8 @@ func (s *Source) session(ctx context.Context, decoder *Decoder) (progressed bool
 	if err != nil {
 		return false, err
 	}
+	cfg.RuntimeParams["application_name"] = streamName(s.cfg.Group)
+	s.gate.Guard(cfg)
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return false, connectError(err, cfg.User, cfg.Database)
@@ -145,9 +149,11 @@ func (c *session) tick() error {
 // status confirms what is durable, and no more (invariant 1).
 func (c *session) status(ask bool) error {
 	lsn := LSN(c.durable.Load())
+	failpoint.HitIf(lsn > c.confirmed, failpoint.Confirm)
 	if err := c.stream.status(lsn, ask); err != nil {
 		return err
 	}
+	failpoint.HitIf(lsn > c.confirmed, failpoint.Confirmed)
 	c.sent = time.Now()
 	c.asked = c.asked || ask
 	if lsn != c.confirmed {
@@ -216,6 +222,7 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	if tx == nil {
 		return nil
 	}
+	failpoint.Hit(failpoint.Decoded)
 	if c.feed.has(tx.EndLSN) {
 		return tx.Close() // received on an earlier connection
 	}

@@ -35,9 +35,9 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 		return about, &IdentityError{What: "database oid",
 			Want: strconv.FormatUint(uint64(c.cfg.DatabaseOID), 10), Got: strconv.FormatUint(uint64(server.database), 10)}
 	}
-	slot, err := readSlot(ctx, pg, c.cfg.Slot, about.Database)
+	slot, err := c.freeSlot(ctx, pg, about.Database)
 	if err != nil {
-		return about, err
+		return about, c.since(err, about)
 	}
 	about.Confirmed = slot.Confirmed
 	if err := c.checkPublication(ctx, pg); err != nil {
@@ -49,6 +49,11 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 	about.Start = c.feed.resume()
 	if err := c.checkPosition(ctx, pg, about); err != nil {
 		return about, err
+	}
+	if c.cfg.NewTimeline != nil && c.timeline != about.Timeline {
+		if err := c.cfg.NewTimeline(ctx, about.Timeline); err != nil {
+			return about, fmt.Errorf("note timeline %d: %w", about.Timeline, err)
+		}
 	}
 	c.timeline = about.Timeline
 
@@ -64,28 +69,25 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 
 // checkPosition refuses a start from which the server would skip changes silently.
 func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Session) error {
-	position := LSN(c.durable.Load())
 	if !c.known.Load() || about.Start == 0 {
-		return &PositionError{Problem: PositionNone, Server: about.Confirmed,
-			Detail: fmt.Sprintf("the state holds none, but the slot %q was confirmed up to %s", c.cfg.Slot, about.Confirmed),
-			Remedy: "if the state was lost, restore it; " + StartOver + "; on a first run, run `walhook setup` first"}
+		return NoPosition("the state holds no position", c.cfg.Slot, about.Confirmed)
 	}
-	if about.Confirmed > position {
-		return &PositionError{Problem: PositionBehind, Position: position, Server: about.Confirmed,
-			Detail: fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: the changes in these %s of WAL can no longer be read",
-				position, c.cfg.Slot, about.Confirmed, bytesText(int64(about.Confirmed-position))),
-			Remedy: "the state was restored from a backup, or the slot was dropped and created again or advanced by hand: restore the newer state, or " + StartOver}
+	if err := CheckPosition(c.cfg.Slot, LSN(c.durable.Load()), about.Confirmed, 0); err != nil {
+		return err
 	}
 	if err := checkTimeline(ctx, pg, about.Timeline, c.timeline, about.Start); err != nil {
 		return err
 	}
-	if about.Start > about.End {
-		return &PositionError{Problem: PositionAhead, Position: about.Start, Server: about.End,
-			Detail: fmt.Sprintf("%s was processed already, but the server's WAL ends %s earlier, at %s: changes up to there would be lost silently",
-				about.Start, bytesText(int64(about.Start-about.End)), about.End),
-			Remedy: "the server was restored from a backup, or a standby took over that had not received everything; " + StartOver}
+	return CheckPosition(c.cfg.Slot, about.Start, 0, about.End)
+}
+
+// since says of a slot that is gone what is lost with it.
+func (c *session) since(err error, about Session) error {
+	var slot *SlotError
+	if errors.As(err, &slot) {
+		slot.Since(LSN(c.durable.Load()), about.End)
 	}
-	return nil
+	return err
 }
 
 // server is what a session must know about the server before it starts.
@@ -145,16 +147,16 @@ func (c *session) startError(err error, about Session) error {
 	err = fmt.Errorf("start replication: %w", err)
 	switch sqlState(err) {
 	case "42704":
-		return missingSlot(c.cfg.Slot, err)
+		return c.since(missingSlot(c.cfg.Slot, err), about)
 	case "55006":
 		return slotInUse(c.cfg.Slot, 0, err)
 	case "55000":
 		if strings.Contains(err.Error(), "wal_level") {
 			return refuseWALLevel("too low")
 		}
-		return lostSlot(c.cfg.Slot, "the server refuses to stream from it", err)
+		return c.since(lostSlot(c.cfg.Slot, "the server refuses to stream from it", err), about)
 	case "58P01":
-		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err)
+		return c.since(lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err), about)
 	case "42501":
 		return &RefusedError{Reason: fmt.Sprintf("the role of source.dsn may not replicate from database %q", about.Database), Err: err,
 			Remedy: "ALTER ROLE … REPLICATION for the role of source.dsn"}
@@ -166,14 +168,14 @@ func (c *session) startError(err error, about Session) error {
 func (c *session) streamError(err error) error {
 	switch sqlState(err) {
 	case "42704":
-		if strings.Contains(err.Error(), "publication") {
+		if strings.Contains(err.Error(), c.cfg.Publication) { // the words may be in any language
 			return &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
 				Detail: fmt.Sprintf("the server looks for publication %q as of the WAL it reads, and it did not exist then", c.cfg.Publication),
 				Remedy: fmt.Sprintf("create the slot again, after the publication: SELECT pg_drop_replication_slot(%s); then `walhook setup`; changes in between are not sent",
 					quoteText(c.cfg.Slot))}
 		}
 	case "58P01":
-		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err)
+		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err).Since(LSN(c.durable.Load()), c.track.snapshot().ServerEnd)
 	}
 	return err
 }

@@ -42,6 +42,8 @@ func (c *session) waitForSpace(ctx context.Context) error {
 		case <-c.feed.space:
 		case <-c.stop:
 		case <-c.stopped:
+		case <-c.gate.Shut():
+			err = net.ErrClosed // which a reader would find
 		case <-timer.C:
 			err = c.status(false)
 		case <-ticker.C:

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"slices"
 	"sync"
+
+	"walhook/internal/failpoint"
 )
 
 // spool is a transaction that is too large for memory (invariant 9), in two private temporary
@@ -124,8 +126,23 @@ func (s *spool) merge() error {
 	if s.merged != nil {
 		return nil
 	}
+	if err := errors.Join(s.net.finish(), s.raw.finish(), s.images.flush()); err != nil {
+		return err
+	}
+	index, images := s.index.end(), s.images.end()
 	out := s.sorter(comparePartOrdinals)
 	if err := s.mergeInto(out); err != nil {
+		// Another try begins anew: it must not find the disk fuller for this one.
+		return errors.Join(err, s.index.cut(index), s.images.cut(images))
+	}
+	failpoint.Hit(failpoint.Merge)
+	s.merged = out
+	return nil
+}
+
+// mergeInto gives out the net parts and the TRUNCATEs, and finishes it.
+func (s *spool) mergeInto(out *sorter) error {
+	if err := s.mergeNet(out); err != nil {
 		return err
 	}
 	for i := range s.truncates {
@@ -134,17 +151,10 @@ func (s *spool) merge() error {
 			return err
 		}
 	}
-	if err := errors.Join(out.finish(), s.raw.finish(), s.images.flush()); err != nil {
-		return err
-	}
-	s.merged = out
-	return nil
+	return errors.Join(out.finish(), s.images.flush())
 }
 
-func (s *spool) mergeInto(out *sorter) error {
-	if err := errors.Join(s.net.finish(), s.images.flush()); err != nil {
-		return err
-	}
+func (s *spool) mergeNet(out *sorter) error {
 	var row part // merged so far
 	have := false
 	emit := func() error {
@@ -261,8 +271,8 @@ type imageBlock struct {
 }
 
 const (
-	imageBlocks    = 16
-	imageBlockSize = 64 << 10
+	imageBlocks    = 32
+	imageBlockSize = 16 << 10
 )
 
 func (r *imageReader) read(dst *rowBuffer, ref imageRef) error {

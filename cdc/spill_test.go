@@ -204,6 +204,88 @@ func TestSpillDiskFull(t *testing.T) {
 	}
 }
 
+// Merging that fails leaves nothing in the files: it may be tried for hours while the disk is full.
+func TestSpillMergeIsTriedAgainFromTheStart(t *testing.T) {
+	messages := []wire{begin(1), byKey.relation()}
+	for i := range 2000 {
+		messages = append(messages, byKey.update(row(1000+i, i, "x")))
+	}
+	for i := range 4 { // the last rows by key lack a value, which is completed when all others are merged
+		messages = append(messages, byKey.update(row(2999-i, i, toast)))
+	}
+	messages = append(messages, commit())
+	want := showAll(t, play(t, NewDecoder(testSchema(), wantNet, Limits{Memory: 1 << 30}), messages...)[0])
+	tx := play(t, NewDecoder(testSchema(), wantNet, Limits{Memory: 1 << 14, TempDir: t.TempDir()}), messages...)[0]
+	defer tx.Close()
+	s := tx.spill.(*spool)
+	if err := errors.Join(s.net.finish(), s.raw.finish(), s.images.flush()); err != nil {
+		t.Fatal(err)
+	}
+	size := func() (sum int64) {
+		for _, f := range []*spillFile{s.index, s.images} {
+			info, err := f.file.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += info.Size()
+		}
+		return sum
+	}
+	before := size()
+	writable := s.images.file
+	reader, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", writable.Fd()))
+	if err != nil {
+		t.Skipf("no second way to the file on this system: %v", err)
+	}
+	defer reader.Close()
+	s.images.file = reader // values that WAL left out are read from it, and what is completed cannot be written to it
+	for range 3 {
+		var failure *SpillError
+		for _, err := range tx.Changes() {
+			if !errors.As(err, &failure) {
+				t.Fatalf("read: %v", err)
+			}
+		}
+		if after := size(); after != before {
+			t.Errorf("the files grew from %d to %d bytes", before, after)
+		}
+	}
+	s.images.file = writable
+	if diff := cmp.Diff(want, showAll(t, tx)); diff != "" {
+		t.Errorf("(-memory +file):\n%s", diff)
+	}
+}
+
+// A spilled transaction counts as much as one may hold in memory, so that few of them are in flight (invariant 9): each
+// holds buffers and two files.
+func TestInvariant9SpilledTransactionsCount(t *testing.T) {
+	const limit = 1 << 12
+	d := NewDecoder(testSchema(), wantNet, Limits{Memory: limit, TempDir: t.TempDir()})
+	f := newFeed(4096, 2*limit, 0)
+	for n := 1; ; n++ {
+		messages := []wire{begin(uint32(n)), full.relation()}
+		for i := range 100 {
+			messages = append(messages, full.insert(row(i, strings.Repeat("x", 100), nil)))
+		}
+		tx := play(t, d, append(messages, commit())...)[0]
+		if !tx.Spilled() || tx.Size() != limit {
+			t.Fatalf("spilled: %t, size %d", tx.Spilled(), tx.Size())
+		}
+		f.put(tx, tx.Size())
+		if f.full() {
+			if n != 2 {
+				t.Errorf("full with %d transactions of %d bytes in a queue of %d", n, limit, 2*limit)
+			}
+			break
+		}
+	}
+	for _, tx := range f.drop() {
+		if err := tx.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Files are closed with the transaction, or with a Reset in the middle of it.
 func TestSpillClosesFiles(t *testing.T) {
 	open := func() int {

@@ -19,14 +19,26 @@ type spillFile struct {
 const spillBuffer = 256 << 10
 
 func newSpillFile(dir string) (*spillFile, error) {
-	f, err := os.CreateTemp(dir, "walhook-transaction-*") // mode 0600
+	f, err := openUnnamed(dir)
+	if err != nil {
+		f, err = createAndRemove(dir)
+	}
 	if err != nil {
 		return nil, &SpillError{Dir: dir, Err: err}
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, &SpillError{Dir: dir, Err: errors.Join(err, f.Close())}
-	}
 	return &spillFile{dir: dir, file: f, buf: make([]byte, 0, spillBuffer)}, nil
+}
+
+// createAndRemove is for where files can't be made without a name: a kill in between leaves an empty one.
+func createAndRemove(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "walhook-transaction-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // end is where the next append goes.
@@ -57,6 +69,16 @@ func (s *spillFile) flush() error {
 	}
 	s.off += int64(len(s.buf))
 	s.buf = s.buf[:0]
+	return nil
+}
+
+// cut removes everything from an offset on. It also gives back what a failed write has left.
+func (s *spillFile) cut(at int64) error {
+	s.buf = s.buf[:max(0, min(at-s.off, int64(len(s.buf))))]
+	s.off = min(s.off, at)
+	if err := s.file.Truncate(s.off); err != nil {
+		return s.fail(err)
+	}
 	return nil
 }
 

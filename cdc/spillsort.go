@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sort"
 	"unsafe"
 )
 
@@ -30,7 +31,7 @@ type run struct{ at, len int64 }
 // fanIn is how many runs are merged at once; each takes a buffer of runBuffer bytes.
 const (
 	fanIn     = 64
-	runBuffer = 32 << 10
+	runBuffer = 16 << 10
 )
 
 // comparePartKeys brings the parts of one row together, in order of time. Keys sort
@@ -58,22 +59,52 @@ func (s *sorter) flush() error {
 	if len(s.parts) == 0 {
 		return nil
 	}
-	slices.SortFunc(s.parts, func(a, b part) int { return s.compare(&a, &b) })
-	at := s.file.end()
-	for i := range s.parts {
-		s.encoded = s.parts[i].encode(s.encoded[:0])
-		if _, err := s.file.append(s.encoded); err != nil {
-			return err
+	sort.Sort(inPlace{s.parts, s.compare})
+	written, err := s.write(func(yield func(*part, error) bool) {
+		for i := range s.parts {
+			if !yield(&s.parts[i], nil) {
+				return
+			}
 		}
-	}
-	if err := s.file.flush(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	s.runs = append(s.runs, run{at: at, len: s.file.end() - at})
+	s.runs = append(s.runs, written)
 	clear(s.parts)
 	s.parts, s.keys = s.parts[:0], 0
 	return nil
 }
+
+// write appends a run to the file, all of it or nothing.
+func (s *sorter) write(parts iter.Seq2[*part, error]) (run, error) {
+	at := s.file.end()
+	for p, err := range parts {
+		if err == nil {
+			s.encoded = p.encode(s.encoded[:0])
+			_, err = s.file.append(s.encoded)
+		}
+		if err != nil {
+			return run{}, errors.Join(err, s.file.cut(at))
+		}
+	}
+	if err := s.file.flush(); err != nil {
+		return run{}, errors.Join(err, s.file.cut(at))
+	}
+	return run{at: at, len: s.file.end() - at}, nil
+}
+
+// inPlace sorts parts where they lie: a function that took them by value would have to copy both
+// for each comparison, to memory of their own.
+type inPlace struct {
+	parts   []part
+	compare func(a, b *part) int
+}
+
+// Len, Less and Swap are sort.Interface.
+func (p inPlace) Len() int           { return len(p.parts) }
+func (p inPlace) Less(i, j int) bool { return p.compare(&p.parts[i], &p.parts[j]) < 0 }
+func (p inPlace) Swap(i, j int)      { p.parts[i], p.parts[j] = p.parts[j], p.parts[i] }
 
 // finish writes what is left, gives the memory back and merges runs until there are no more than fanIn.
 func (s *sorter) finish() error {
@@ -82,20 +113,11 @@ func (s *sorter) finish() error {
 	}
 	s.parts = nil
 	for len(s.runs) > fanIn {
-		at := s.file.end()
-		for p, err := range mergeRuns(s.file, s.compare, s.runs[:fanIn]) {
-			if err != nil {
-				return err
-			}
-			s.encoded = p.encode(s.encoded[:0])
-			if _, err := s.file.append(s.encoded); err != nil {
-				return err
-			}
-		}
-		if err := s.file.flush(); err != nil {
+		merged, err := s.write(mergeRuns(s.file, s.compare, s.runs[:fanIn]))
+		if err != nil {
 			return err
 		}
-		s.runs = append(slices.Clone(s.runs[fanIn:]), run{at: at, len: s.file.end() - at})
+		s.runs = append(slices.Clone(s.runs[fanIn:]), merged)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func checkTimeline(ctx context.Context, pg *pgconn.PgConn, server, timeline uint
 	}
 	refuse := func(at LSN, format string, args ...any) error {
 		return &PositionError{Problem: PositionTimeline, Position: position, Server: at, Detail: fmt.Sprintf(format, args...),
-			Remedy: "the server was recovered to an earlier point in time, or replaced; " + StartOver}
+			Remedy: "the server was recovered to an earlier point in time, or replaced. If that is to stay: " + adoptSlot}
 	}
 	if server < timeline {
 		return refuse(0, "%s is on timeline %d, the server is on timeline %d", position, timeline, server)

@@ -8,6 +8,7 @@ import "time"
 type Trace struct {
 	Connected    func(Session)                               // streaming has begun
 	Disconnected func(err error, retryIn time.Duration)      // the connection ended or could not be made; err has a Hint where one is known
+	Ended        func(pid int)                               // a session of the same group that still held the slot was ended
 	Batch        func(Batch)                                 // the handler has taken a batch
 	Retry        func(err error, n int, retry time.Duration) // the handler failed temporarily for the n-th time and will be called again
 	Truncated    func(table *Relation, tx *Tx)               // a watched table was truncated: its rows are gone without an event each

@@ -3,6 +3,8 @@ package cdc
 import (
 	"slices"
 	"time"
+
+	"walhook/internal/failpoint"
 )
 
 // transaction is the one being read, between BEGIN and COMMIT. It merges writes
@@ -52,6 +54,8 @@ const (
 	keptMap = 1024
 	// keptRows likewise bounds what is kept of the slices.
 	keptRows = 4096
+	// keptScratch bounds the buffers that a single large row has grown, in bytes.
+	keptScratch = 1 << 20
 )
 
 func (t *transaction) begin(xid uint32) {
@@ -217,9 +221,11 @@ func (t *transaction) flush(limits Limits) error {
 	t.rows, t.raws, t.keys = t.rows[:0], t.raws[:0], 0
 	if first {
 		t.rows, t.raws = nil, nil
-		t.arena.shrink(int(limits.Memory / 4))
 	}
-	t.arena.reset()
+	if t.arena != nil {
+		t.arena.shrink(int(limits.Memory / 8)) // also of what one large row took
+	}
+	failpoint.Hit(failpoint.Spill)
 	return nil
 }
 
@@ -236,6 +242,7 @@ func (t *transaction) commit(limits Limits, pool *arenaPool, lsn, end LSN, at ti
 		}
 		t.spool.seal(truncated, t.truncates)
 		tx.spill, t.spool = t.spool, nil
+		tx.size = limits.Memory // what merging and reading it takes
 		t.end(pool)
 		return tx, nil
 	}
@@ -299,7 +306,7 @@ func (t *transaction) end(pool *arenaPool) error {
 	t.open = false
 	t.groups, t.keys = t.groups[:0], 0
 	t.rows, t.raws, t.truncates = recycle(t.rows), recycle(t.raws), recycle(t.truncates)
-	if cap(t.filled) > 1<<20 {
+	if cap(t.filled) > keptScratch {
 		t.filled = nil
 	}
 	return err

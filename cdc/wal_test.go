@@ -74,7 +74,7 @@ func (s *walSource) messages() []wire {
 
 func (s *walSource) decoder(want func(string, string) (bool, bool), limits Limits) *Decoder {
 	s.t.Helper()
-	live, err := NewLive(s.dsn)
+	live, err := NewLive(s.dsn, "test", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ type tableName struct{ schema, table string }
 
 // Odoo is what an Odoo database says about itself.
 type Odoo struct {
+	Schema      string // that holds Odoo's tables: "public"
 	Version     string // ir_module_module.latest_version of base, "18.0.1.3"; "" when unreadable
 	UUID        string // ir_config_parameter database.uuid
 	CreateDate  string // ir_config_parameter database.create_date

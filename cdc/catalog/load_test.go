@@ -213,7 +213,7 @@ func TestLoadOdoo14(t *testing.T) {
 	conn := connect(t, pgtest.Database(t))
 	exec(t, conn, readFile(t, "testdata/odoo14.sql"))
 	cat := load(t, conn)
-	if diff := cmp.Diff(&catalog.Odoo{Version: "14.0.1.3", UUID: "f00d", CreateDate: "2020-10-01 12:00:00"}, cat.Odoo); diff != "" {
+	if diff := cmp.Diff(&catalog.Odoo{Schema: "public", Version: "14.0.1.3", UUID: "f00d", CreateDate: "2020-10-01 12:00:00"}, cat.Odoo); diff != "" {
 		t.Errorf("Odoo (-want +got):\n%s", diff)
 	}
 	stored := map[string]string{}
@@ -279,6 +279,12 @@ func TestLoadOdooInAnotherSchema(t *testing.T) {
 	m := load(t, conn).Model("sale.order")
 	if m == nil || m.Table.Schema != "erp" {
 		t.Fatalf("sale.order is %+v", m)
+	}
+	if schema, err := catalog.OdooSchema(t.Context(), conn); schema != "erp" || err != nil || load(t, conn).Odoo.Schema != "erp" {
+		t.Errorf("Odoo is in %q, %v", schema, err)
+	}
+	if schema, err := catalog.OdooSchema(t.Context(), connect(t, pgtest.Database(t))); schema != "" || err != nil {
+		t.Errorf("a database that is not Odoo's: %q, %v", schema, err)
 	}
 }
 

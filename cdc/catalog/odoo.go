@@ -27,7 +27,7 @@ func loadOdoo(ctx context.Context, tx pgx.Tx, tables []*Table, meta *metadata) (
 		return loaded{}, err
 	}
 	r := odooReader{
-		meta: meta, schema: schema, odoo: &Odoo{},
+		meta: meta, schema: schema, odoo: &Odoo{Schema: schema},
 		fields: map[string][]*Field{}, byID: map[int32]*Field{},
 	}
 	var q queries
@@ -36,6 +36,30 @@ func loadOdoo(ctx context.Context, tx pgx.Tx, tables []*Table, meta *metadata) (
 		return loaded{}, err
 	}
 	return r.assemble(tables), nil
+}
+
+// OdooSchema finds the schema that Odoo's tables are in, without loading them; "" when the database is not Odoo's. Without SELECT on
+// Odoo's own metadata the error is a [*PrivilegeError].
+func OdooSchema(ctx context.Context, conn *pgx.Conn) (string, error) {
+	meta := &metadata{tables: map[tableName]*metaTable{}}
+	rows, err := conn.Query(ctx, selectMetadata, metadataTables)
+	if err != nil {
+		return "", fmt.Errorf("look for Odoo: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := meta.scan(rows); err != nil {
+			return "", fmt.Errorf("look for Odoo: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return "", fmt.Errorf("look for Odoo: %w", err)
+	}
+	schema, ok := meta.odooSchema()
+	if !ok {
+		return "", nil
+	}
+	return schema, meta.check(schema)
 }
 
 // odooReader collects rows of Odoo's metadata tables. Their columns differ between versions: names are
@@ -137,13 +161,13 @@ func (r *odooReader) scanParameter(rows pgx.Rows) error {
 	case "database.create_date":
 		r.odoo.CreateDate = value
 	case "database.is_neutralized":
-		r.odoo.Neutralized = truthy(value)
+		r.odoo.Neutralized = Truthy(value)
 	}
 	return err
 }
 
-// truthy reads a parameter as Odoo does: anything that does not say no.
-func truthy(value string) bool {
+// Truthy reads a parameter as Odoo does: anything that does not say no.
+func Truthy(value string) bool {
 	switch strings.ToLower(strings.TrimSpace(value)) {
 	case "", "0", "f", "false", "n", "no", "off":
 		return false
