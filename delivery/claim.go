@@ -62,7 +62,7 @@ func (o *outlet) claimOnce(ctx context.Context, limit, perLane int) (more bool, 
 	if len(lanes) > 0 {
 		e.opts.Trace.claimed(o.name, len(lanes), e.opts.Clock().Sub(began))
 	}
-	more = len(lanes) >= limit
+	more = len(lanes) >= limit || bodies(lanes) >= HandoutBytes
 	o.claimed(lanes, more, refused)
 	return more, nil
 }
@@ -74,11 +74,24 @@ func (o *outlet) wanted() (limit, perLane int) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	room := o.room()
-	if o.closed || o.state == disabling || room < o.maxDels/claimShare {
+	if o.closed || o.state == disabling || !o.ample() {
 		return 0, 0
 	}
-	return min(maxClaim, room/claimPerLane), claimPerLane
+	limit = min(maxClaim, o.room()/claimPerLane)
+	if o.laneBytes > 0 {
+		limit = min(limit, int(o.free()/o.laneBytes))
+	}
+	return max(limit, 1), claimPerLane
+}
+
+// bodies is how many bytes the bodies of lanes take.
+func bodies(lanes []Lane) (n int64) {
+	for _, l := range lanes {
+		for _, d := range l.Deliveries {
+			n += int64(len(d.Body))
+		}
+	}
+	return n
 }
 
 func (o *outlet) refusals() uint64 {
@@ -92,6 +105,9 @@ func (o *outlet) refusals() uint64 {
 func (o *outlet) claimed(lanes []Lane, more bool, refused uint64) {
 	o.mu.Lock()
 	o.backlog = more || o.refused != refused
+	if len(lanes) > 0 {
+		o.laneBytes = bodies(lanes) / int64(len(lanes))
+	}
 	if len(lanes) > 0 && o.state == disabled {
 		o.state = enabled // somebody has enabled it in the store
 		o.engine.opts.Trace.enabled(o.name)

@@ -17,6 +17,7 @@ const (
 	ClassStatus      = "status"         // a status that HTTP does not define
 	ClassTooLarge    = "body_too_large" // the body exceeds the endpoint's max_body: nothing was sent
 	ClassConfig      = "config"         // the endpoint is not configured: nothing was sent
+	ClassExpired     = "expired"        // older than the endpoint's queue.max_age: nothing was sent
 	ClassReleased    = "released"       // cut short by walhook itself; never logged or counted
 )
 

@@ -17,6 +17,7 @@ import (
 //	3xx                                         dead: redirects are not followed
 //	other 4xx                                   dead
 //	a body that is larger than max_body         dead
+//	older than queue.max_age                  dead
 //	cut short by walhook itself                 released: not counted
 //
 // A retry that the policy no longer allows makes the delivery dead. LaneDone is the engine's to set.
@@ -26,7 +27,7 @@ func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
 	switch {
 	case a.Class == ClassReleased:
 		return Outcome{Delivery: d, Result: Released}
-	case a.Class == ClassTooLarge, a.Class == ClassConfig:
+	case a.Class == ClassTooLarge, a.Class == ClassConfig, a.Class == ClassExpired:
 		o.Reason = a.Error
 	case a.Status == 0:
 		o.Reason, retry = a.Error, true
@@ -59,12 +60,13 @@ func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
 					o.Next = at
 				}
 			}
+			o.Next = c.Queue.limit(d, o.Next, now)
 			return o
 		}
 		o.Reason += fmt.Sprintf(" (attempt %d of %d)", failed, c.Retry.Limit())
 	}
 	o.Result = Dead
-	o.Hold = c.OnDead == OnDeadHold
+	o.Hold = c.OnDead == OnDeadHold && a.Class != ClassExpired // what is of no more use makes nobody wait
 	return o
 }
 

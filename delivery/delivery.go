@@ -24,6 +24,10 @@ type Delivery struct {
 	Body        []byte // the request body, ready to send
 	ContentType string
 
+	// Epoch and Sequence let the receiver prove that nothing is missing: within an endpoint and an epoch the Store numbers
+	// deliveries 1, 2, 3 ... as they are enqueued. A delivery keeps its number. Zero when it was enqueued before there were numbers.
+	Epoch, Sequence int64
+
 	Late     bool      // sent again on request, after what came later in its lane: the order was broken, and a header says so
 	Enqueued time.Time // when it was committed to the queue
 	Attempts int       // finished attempts that count

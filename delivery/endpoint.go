@@ -24,6 +24,8 @@ type EndpointConfig struct {
 	Ordering    string      `toml:"ordering"`    // what waits for one another: "record" (default), "endpoint" (everything) or "none"
 	OnDead      string      `toml:"on_dead"`     // after a dead letter the lane goes on ("skip", default) or waits for a person ("hold")
 
+	Queue QueueConfig `toml:"queue"` // limits of what is kept
+
 	TLS   TLS   `toml:"tls"`
 	Proxy URL   `toml:"proxy"` // http, https or socks5 address, or "off"; default the environment's HTTPS_PROXY, HTTP_PROXY and NO_PROXY
 	HTTP2 *bool `toml:"http2"` // offered over https; default true
@@ -100,6 +102,7 @@ func (c EndpointConfig) WithDefaults() EndpointConfig {
 		fill(&c.Auth.In, InHeader)
 	}
 	c.Retry = c.Retry.WithDefaults()
+	c.Queue = c.Queue.WithDefaults()
 	return c
 }
 

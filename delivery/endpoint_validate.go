@@ -42,6 +42,7 @@ func (c EndpointConfig) Validate() error {
 	}
 	p.oneOf("ordering", c.Ordering, OrderRecord, OrderEndpoint, OrderNone)
 	p.oneOf("on_dead", c.OnDead, OnDeadSkip, OnDeadHold)
+	c.Queue.validate(p)
 	c.TLS.validate(p)
 	c.validateProxy(p)
 	if c.MaxBody < 0 {
@@ -97,6 +98,8 @@ var ownHeaders = map[string]string{
 	"Webhook-Signature": "set from secrets",
 	"Webhook-Attempt":   "set for every attempt but the first",
 	"Webhook-Late":      "set for what is sent again out of order",
+	"Webhook-Sequence":  "set for every delivery",
+	"Webhook-Epoch":     "set for every delivery",
 	"Idempotency-Key":   "set for every delivery",
 	"Content-Length":    "set from the body",
 	"Transfer-Encoding": "set by HTTP",

@@ -26,11 +26,12 @@ type EngineOptions struct {
 	// Flush is how long the engine then tries to commit the last outcomes. Default 10s.
 	Flush time.Duration
 
-	// Queue is how many deliveries of one endpoint are held in memory. Default 2000, at least 16.
+	// Queue is how many deliveries of one endpoint are held in memory at most. Default 2000, at least 16; less when
+	// the endpoint's share of Memory is small.
 	Queue int
 
-	// Memory bounds the bodies held in memory, in bytes; every endpoint has
-	// an equal share. Default 64 MiB.
+	// Memory bounds what deliveries take in memory, in bytes; every endpoint has an equal share, but
+	// not less than 128 KiB. Default 8 MiB.
 	Memory int64
 
 	// Poll is how often the store is asked for lanes that nothing else told of: retried by hand, left over by
@@ -50,7 +51,7 @@ func (o EngineOptions) withDefaults() EngineOptions {
 	fill(&o.Grace, 15*time.Second)
 	fill(&o.Flush, 10*time.Second)
 	fill(&o.Queue, 2000)
-	fill(&o.Memory, 64<<20)
+	fill(&o.Memory, 8<<20)
 	fill(&o.Poll, time.Second)
 	o.Queue = max(o.Queue, 16)
 	return o
@@ -86,7 +87,7 @@ type Engine struct {
 func NewEngine(store Store, sender Sender, endpoints map[string]EndpointConfig, opts EngineOptions) *Engine {
 	e := &Engine{store: store, sender: sender, opts: opts.withDefaults(), outlets: make(map[string]*outlet, len(endpoints))}
 	e.finisher = newFinisher(e)
-	memory := max(e.opts.Memory/int64(max(len(endpoints), 1)), LaneBytes)
+	memory := max(e.opts.Memory/int64(max(len(endpoints), 1)), leastMemory)
 	for name, c := range endpoints {
 		e.outlets[name] = newOutlet(e, name, c.WithDefaults(), memory)
 	}

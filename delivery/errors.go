@@ -2,9 +2,9 @@ package delivery
 
 import "errors"
 
-// ErrSuperseded is what [Store.Enqueue] returns when the stored position is not the one that the batch
-// started from: another process reads the slot now (invariant 2). Retrying does not help; whoever gets it stops reading.
-var ErrSuperseded = errors.New("another process has moved the position on")
+// ErrSuperseded is what [Store.Enqueue] returns when another process has the right to read the slot now, or the stored
+// position is not the one that the batch started from (invariant 2). Retrying does not help; whoever gets it stops reading.
+var ErrSuperseded = errors.New("another process reads the slot now, or has moved the position")
 
 // Why a send was cut short by ourselves. They are causes of contexts; attempts that end by
 // them are [Released] and do not count.

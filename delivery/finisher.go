@@ -3,18 +3,20 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	// maxGroup bounds the outcomes of one commit.
-	maxGroup = 1000
+	// maxGroup and maxGroupBytes bound the outcomes of one commit, of which the driver makes two copies more on their way.
+	maxGroup      = 500
+	maxGroupBytes = 2 << 20
 	// maxWaiting and maxWaitingBytes bound the outcomes that wait to be committed; requests under
 	// way when the bound is reached may exceed it.
-	maxWaiting      = 4096
-	maxWaitingBytes = 16 << 20
+	maxWaiting      = 2000
+	maxWaitingBytes = 5 << 20
 )
 
 // finisher commits outcomes: whatever has arrived while the last commit was under way, in one
@@ -68,9 +70,9 @@ func (f *finisher) signal() {
 // weight estimates the memory that an outcome's record of the attempt takes; the delivery itself counts too,
 // as its lane has let go of it.
 func weight(o *Outcome) int {
-	n := 256 + len(o.Delivery.Body)
+	n := deliveryCost + len(o.Delivery.Body)
 	if o.Attempt != nil {
-		n += 1024 + len(o.Attempt.ResponseBody)
+		n += 1536 + len(o.Attempt.ResponseBody) // the headers are maps
 	}
 	return n
 }
@@ -163,12 +165,14 @@ func (f *finisher) run() {
 func (f *finisher) take() []Outcome {
 	for {
 		f.mu.Lock()
-		n := min(len(f.pending), maxGroup)
+		n, bytes := 0, 0
+		for n < min(len(f.pending), maxGroup) && bytes < maxGroupBytes {
+			bytes += weight(&f.pending[n])
+			n++
+		}
 		if n > 0 {
-			group := f.pending[:n:n]
-			if f.pending = f.pending[n:]; len(f.pending) == 0 {
-				f.pending = nil
-			}
+			group := slices.Clone(f.pending[:n])
+			f.pending = slices.Delete(f.pending, 0, n) // clears what it lets go of
 			f.group = n
 			f.mu.Unlock()
 			return group
@@ -187,7 +191,8 @@ func (f *finisher) take() []Outcome {
 func (f *finisher) commit(group []Outcome, again bool) error {
 	e := f.engine
 	began := e.opts.Clock()
-	lanes, err := e.store.Finish(f.ctx, group, e.perLane(group))
+	perLane := e.perLane(group)
+	lanes, err := e.store.Finish(f.ctx, group, perLane)
 	if err != nil {
 		return err
 	}
@@ -205,7 +210,22 @@ func (f *finisher) commit(group []Outcome, again bool) error {
 		}
 	}
 	e.give(lanes)
+	if perLane == 0 || bodies(lanes) >= HandoutBytes {
+		e.leftOver(group) // lanes may go on, and were left to claims
+	}
 	return nil
+}
+
+// leftOver lets the endpoints of a group look for lanes that the store did not hand out.
+func (e *Engine) leftOver(group []Outcome) {
+	seen := map[string]bool{}
+	for i := range group {
+		name := group[i].Delivery.Endpoint
+		if o := e.outlets[name]; o != nil && group[i].LaneDone && !seen[name] {
+			seen[name] = true
+			o.nudge()
+		}
+	}
 }
 
 // isolate commits a group one by one after an error that no retry can mend, to find the
@@ -276,7 +296,8 @@ func (f *finisher) rest(wait time.Duration) bool {
 	}
 }
 
-// perLane is how many next deliveries of each finished lane there is room for, by the endpoint that has least.
+// perLane is how many next deliveries of each finished lane there is room for, by the endpoint that has least. It is 0 once one
+// has exceeded its share by as much as a call may bring: lanes of all endpoints are then left to claims.
 func (e *Engine) perLane(group []Outcome) int {
 	if e.stopping.Load() {
 		return 0
@@ -291,7 +312,9 @@ func (e *Engine) perLane(group []Outcome) int {
 	for name, lanes := range done {
 		if o := e.outlets[name]; o != nil {
 			o.mu.Lock()
-			n = min(n, max(o.room()/lanes, 1))
+			if n = min(n, max(o.room()/lanes, 1)); o.free() < -HandoutBytes {
+				n = 0
+			}
 			o.mu.Unlock()
 		}
 	}

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"walhook/cdc"
+	"walhook/internal/failpoint"
 )
 
 // Bounds of one SQL transaction of ingest. The effects of one change stay together and may exceed them.
 const (
-	maxBatch      = 1000    // deliveries and parked events
-	maxBatchBytes = 4 << 20 // of their bodies
+	maxBatch      = 500     // deliveries and parked events
+	maxBatchBytes = 1 << 20 // of their bodies; the driver holds them twice more on their way (invariant 9)
 )
 
 // Ingest is the [cdc.Handler] that plans transactions and enqueues what follows from them, position and
@@ -120,6 +121,7 @@ func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
 			if err := i.flush(ctx, Position{LSN: i.done, Open: tx.CommitLSN, Count: int64(step.Ordinal)}); err != nil {
 				return err
 			}
+			failpoint.Hit(failpoint.Segment)
 		}
 		last = step.Ordinal
 		i.collect(step)
@@ -187,6 +189,7 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 	}
 	i.stored = to
 	room.settle(lanes)
+	failpoint.Hit(failpoint.HandedOver)
 	if i.trace.Enqueued != nil && len(batch.Deliveries)+len(batch.Parked) > 0 {
 		i.trace.Enqueued(len(batch.Deliveries), len(batch.Parked), len(lanes), time.Since(began))
 	}

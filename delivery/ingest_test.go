@@ -146,7 +146,7 @@ func TestIngestAdvanceKeepsOpenTransaction(t *testing.T) {
 		t.Fatal("no error")
 	}
 	open := store.position
-	if open.Open != giant.CommitLSN || open.Count != 2000 {
+	if open.Open != giant.CommitLSN || open.Count != 2*maxBatch {
 		t.Fatalf("position %+v", open)
 	}
 	if _, err := in.Advance(t.Context(), early.EndLSN+1); err != nil {

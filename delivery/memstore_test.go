@@ -161,6 +161,9 @@ func (s *memStore) Claim(ctx context.Context, endpoint string, limit, perLane in
 	})
 	var out []Lane
 	for _, k := range due[:min(limit, len(due))] {
+		if bodies(out) >= HandoutBytes {
+			break
+		}
 		s.lanes[k].owned = true
 		out = append(out, s.handOut(k, perLane))
 	}
@@ -243,7 +246,11 @@ func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 	}
 	var out []Lane
 	for _, k := range again {
-		if l := s.lanes[k]; l != nil && l.owned {
+		switch l := s.lanes[k]; {
+		case l == nil || !l.owned:
+		case bodies(out) >= HandoutBytes:
+			l.owned = false
+		default:
 			out = append(out, s.handOut(k, perLane))
 		}
 	}

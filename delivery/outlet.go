@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"walhook/internal/failpoint"
 )
 
 // outlet is the engine's side of one endpoint: the lanes of it that are in memory, and the goroutines that
@@ -16,7 +18,7 @@ type outlet struct {
 	name    string
 	cfg     EndpointConfig
 	maxDels int           // deliveries in memory
-	maxMem  int64         // bytes in memory
+	maxMem  int64         // bytes that deliveries take in memory
 	wake    chan struct{} // wakes the claim loop; capacity 1
 
 	mu         sync.Mutex
@@ -25,6 +27,7 @@ type outlet struct {
 	held       map[string]holding // by key, all lanes that are not known to be released; see add
 	deliveries int                // in memory
 	bytes      int64              // of their bodies
+	laneBytes  int64              // of bodies that a lane of the last claim brought, on average
 	reserved   int                // promised to an Enqueue that is under way
 	workers    int                // goroutines started
 	idle       int                // of them, waiting for work
@@ -58,12 +61,18 @@ type holding struct {
 	unsure bool  // it may have been the store's to hand out all the time
 }
 
-// maxDues bounds the due times that are remembered; what is not is found by polling.
-const maxDues = 4096
+const (
+	// maxDues bounds the due times that are remembered; what is not is found by polling.
+	maxDues = 4096
+	// deliveryCost is about what a delivery takes in memory besides its body.
+	deliveryCost = 768
+	// leastMemory is an endpoint's share of the memory however many there are.
+	leastMemory = 128 << 10
+)
 
 func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
 	o := &outlet{
-		engine: e, name: name, cfg: cfg, maxDels: e.opts.Queue, maxMem: memory,
+		engine: e, name: name, cfg: cfg, maxDels: max(min(e.opts.Queue, int(memory/(2*deliveryCost))), 16), maxMem: memory,
 		wake: make(chan struct{}, 1), held: make(map[string]holding),
 		backlog: true, // nothing is known of the store yet
 	}
@@ -154,7 +163,12 @@ func (o *outlet) attempt(l *heldLane) {
 	e, d := o.engine, l.rest[0]
 	outcome := Outcome{Delivery: d, Result: Released}
 	if ctx := e.sending(); ctx.Err() == nil && e.leaseValid() {
-		a := e.sender.Send(ctx, d)
+		a := o.cfg.Queue.expired(d, e.opts.Clock())
+		if a == nil {
+			failpoint.Hit(failpoint.Request)
+			a = e.sender.Send(ctx, d)
+			failpoint.Hit(failpoint.Answered)
+		}
 		outcome = decide(&o.cfg, d, a, e.opts.Clock())
 		e.opts.Trace.attemptDone(d, a, outcome)
 	}
@@ -272,18 +286,28 @@ func (o *outlet) stats() EndpointStats {
 		Backlog: o.backlog, Disabled: o.state != enabled}
 }
 
+// free is how many more bytes fit into memory; less than 0 when it is exceeded. The caller holds the mutex.
+func (o *outlet) free() int64 {
+	return o.maxMem - o.bytes - deliveryCost*int64(o.deliveries+o.reserved)
+}
+
 // room is how many more deliveries fit into memory. The caller holds the mutex.
 func (o *outlet) room() int {
-	if o.bytes >= o.maxMem {
+	if o.free() <= 0 {
 		return 0
 	}
 	return max(o.maxDels-o.deliveries-o.reserved, 0)
 }
 
+// ample says that there is room enough for a claim to be worth it. The caller holds the mutex.
+func (o *outlet) ample() bool {
+	return o.room() >= o.maxDels/claimShare && o.free() >= o.maxMem/claimShare
+}
+
 // roomMade wakes the claim loop when there is something to claim and room for it. The
 // caller holds the mutex.
 func (o *outlet) roomMade() {
-	if o.backlog && o.room() >= o.maxDels/claimShare {
+	if o.backlog && o.ample() {
 		o.signal()
 	}
 }

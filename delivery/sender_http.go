@@ -17,8 +17,10 @@ import (
 // Headers of a request besides those of Standard Webhooks.
 const (
 	headerIdempotency = "Idempotency-Key"
-	headerAttempt     = "Webhook-Attempt" // the attempt's number, from the second one on
-	headerLate        = "Webhook-Late"    // "true" for a delivery that was sent again on request, out of its record's order
+	headerAttempt     = "Webhook-Attempt"  // the attempt's number, from the second one on
+	headerSequence    = "Webhook-Sequence" // the delivery's number: 1, 2, 3 ... within endpoint and epoch
+	headerEpoch       = "Webhook-Epoch"    // numbers begin at 1 again in the next one
+	headerLate        = "Webhook-Late"     // "true" for a delivery that was sent again on request, out of its record's order
 )
 
 // discardLimit is how much of an answer's body beyond what is kept is read, so
@@ -133,7 +135,7 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if r.method == http.MethodGet {
 		body = nil
 	}
-	own := make([]string, 0, 7)
+	own := make([]string, 0, 9)
 	header := make(http.Header, len(r.header)+cap(own))
 	maps.Copy(header, r.header)
 	shown := make(map[string][]string, len(r.header)+cap(own))
@@ -151,6 +153,10 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	set(headerIdempotency, d.ID)
 	if a.Number > 1 {
 		set(headerAttempt, strconv.Itoa(a.Number))
+	}
+	if d.Sequence > 0 {
+		set(headerSequence, strconv.FormatInt(d.Sequence, 10))
+		set(headerEpoch, strconv.FormatInt(d.Epoch, 10))
 	}
 	if d.Late {
 		set(headerLate, "true")

@@ -150,9 +150,12 @@ func TestSendRequest(t *testing.T) {
 		t.Errorf("timings: connect %s, first byte %s, total %s", a.Connect, a.FirstByte, a.Total)
 	}
 	late := testDelivery("erp")
-	late.Late = true
+	late.Late, late.Epoch, late.Sequence = true, 2, 10_000_000_001
 	if again := s.Send(t.Context(), late); again.RequestHeaders["Webhook-Late"] == nil || a.RequestHeaders["Webhook-Late"] != nil {
 		t.Errorf("late: %s, in order: %s", again.RequestHeaders["Webhook-Late"], a.RequestHeaders["Webhook-Late"])
+	}
+	if got.Header.Get("Webhook-Sequence") != "10000000001" || got.Header.Get("Webhook-Epoch") != "2" || a.RequestHeaders["Webhook-Sequence"] != nil {
+		t.Errorf("sequence %q, epoch %q; %q without a number", got.Header.Get("Webhook-Sequence"), got.Header.Get("Webhook-Epoch"), a.RequestHeaders["Webhook-Sequence"])
 	}
 	if again := s.Send(t.Context(), testDelivery("erp")); again.Connect != 0 || again.RequestHeaders["Webhook-Attempt"] != nil {
 		t.Errorf("second request: connect %s (the connection is reused), attempt %s", again.Connect, again.RequestHeaders["Webhook-Attempt"])
