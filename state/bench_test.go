@@ -12,25 +12,18 @@ import (
 
 	"walhook/delivery"
 	"walhook/internal/pgserver"
+	"walhook/internal/pgtest"
 )
 
 // durable opens a state on a cluster that syncs to disk, as production does.
 func durable(b *testing.B) *DB {
 	b.Helper()
-	s, err := pgserver.Start(context.Background(), pgserver.Options{Trust: true, Settings: map[string]string{"wal_level": "logical", "max_wal_size": "4GB"}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			b.Error(err)
-		}
-	})
+	s := pgtest.Cluster(b, pgserver.Options{Trust: true, Settings: map[string]string{"wal_level": "logical", "max_wal_size": "4GB"}})
 	db := open(b, Config{DSN: s.DSN("postgres")})
 	if err := db.Migrate(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := db.Bind(b.Context(), testBinding, BindOptions{Start: testStart}); err != nil {
+	if _, err := db.Bind(b.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		b.Fatal(err)
 	}
 	return db
@@ -49,7 +42,7 @@ func batchOf(f *feed, n, records int) []*delivery.Delivery {
 
 // backends sums the CPU time of the cluster's sessions, in seconds, where /proc tells.
 func backends(b *testing.B, db *DB) (seconds float64) {
-	rows, err := db.pool.Query(b.Context(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'walhook'")
+	rows, err := db.pool.Query(b.Context(), "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'walhook%'")
 	if err != nil {
 		b.Fatal(err)
 	}

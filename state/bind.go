@@ -2,8 +2,8 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,140 +20,135 @@ type Binding struct {
 	DatabaseName string
 	UUID         string // Odoo's database.uuid; "" for other databases
 	CreateDate   string // Odoo's database.create_date; "" for other databases
+	Neutralized  bool   // Odoo's database.is_neutralized; in a stored binding: an operator said that it is to send all the same
 	Slot         string
 }
 
 // BindOptions says what Bind may do beyond comparing.
 type BindOptions struct {
-	// Start is the position of a source that is bound for the first time, or adopted with another slot,
-	// database or cluster: the slot's confirmed_flush_lsn.
+	// Start is where the slot stands: its confirmed_flush_lsn, as read before this call. 0 leaves positions out of [DB.Compare].
 	Start cdc.LSN
 
-	// Adopt takes the source although it differs: the operator says that it was moved on purpose.
+	// Created says that the slot was made just now, for this state: a state that is bound to nothing yet begins at
+	// Start. Without it (or Adopt) such a state is refused, as it may have been lost beside a slot that was read from.
+	Created bool
+
+	// Adopt takes the source although it differs or does not go on where the state ends: the operator says that this is on purpose.
 	Adopt bool
 
 	// Timeline decides whether a newer timeline is accepted: whether position lies before the point where stored was
 	// left (a failover that kept the slot). A nil Timeline accepts none. Its error becomes part of the mismatch.
 	Timeline func(stored, found uint32, position cdc.LSN) error
+
+	// End returns where the server's WAL ends, 0 when that is not known. It is called after the position was read, since another process may move
+	// that. A nil End leaves the comparison out.
+	End func() (cdc.LSN, error)
 }
 
-// Difference is one part in which the source is not the one that the state belongs to.
-type Difference struct {
-	What          string // "database name"
-	Stored, Found string
-	Note          string // may be empty
+// Start is what comes of Bind.
+type Start struct {
+	Position delivery.Position // to start from
+	Fresh    bool              // the state was bound for the first time
+	Adoption *Adoption         // nil when nothing had to be adopted
 }
 
-// MismatchError says that the state belongs to another source (invariants 5, 8). Nothing may be sent.
-type MismatchError struct {
-	Schema      string
-	Differences []Difference
-}
-
-// Error lists the differences.
-func (e *MismatchError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "the state schema %q belongs to another source:", e.Schema)
-	for i, d := range e.Differences {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, " %s was %q and is %q", d.What, d.Stored, d.Found)
-		if d.Note != "" {
-			b.WriteString(" (" + d.Note + ")")
-		}
-	}
-	return b.String()
-}
-
-// Hint says what to do in either case.
-func (e *MismatchError) Hint() string {
-	return "if this is a copy (staging, a restored backup), leave production's webhooks alone: give it its own [state] dsn or schema and its own slot, or remove walhook from it. " +
-		"If the database was moved or renamed on purpose and the original no longer runs: walhook run --adopt"
+// Adoption is what was accepted on purpose, as the table adoption holds it.
+type Adoption struct {
+	Reasons  []string // what would have been refused
+	From, To cdc.LSN  // the positions before and since; From is 0 when the state held none
+	Lost     int64    // bytes of WAL between them; -1 when that cannot be told
+	Epoch    int64    // that begins with it
+	OldSlot  string   // of the same database, which the state was read from before; "" when it is the same. It still keeps WAL
 }
 
 // Bind ties the state to a source, or makes sure that it is tied to this one, and returns the position to start
-// from. The first call stores the binding; later ones fail with *[MismatchError] unless every part is the same.
-// With opts.Adopt the new binding replaces the old one: the position is kept when cluster, database and slot are
-// the same, so that only names have changed, and becomes opts.Start otherwise. Pending deliveries stay.
-func (db *DB) Bind(ctx context.Context, b Binding, opts BindOptions) (delivery.Position, error) {
-	var pos delivery.Position
-	var mismatch error
+// from. The first call stores the binding; later ones fail unless every part is the same (*[MismatchError]) and the slot
+// goes on where the state ends (*[cdc.PositionError]; invariants 1, 5 and 8).
+//
+// With opts.Adopt the new binding replaces the old one and begins a new epoch. The position is kept when the WAL goes on from it: in the same cluster and
+// database, on an accepted timeline, with a slot that does not stand behind it. Otherwise it becomes opts.Start, and
+// the gap is noted in the table adoption. Pending deliveries stay.
+func (db *DB) Bind(ctx context.Context, b Binding, opts BindOptions) (Start, error) {
+	var start Start
+	var refused error
 	err := db.transact(ctx, "bind", func(t *transaction) error {
 		stored, at, bound, err := db.binding(ctx, t)
 		if err != nil {
 			return err
 		}
-		if !bound {
-			pos = delivery.Position{LSN: opts.Start}
-			return db.insertBinding(ctx, t, b, pos)
+		j, err := judge(db.cfg.Schema, stored, at, bound, b, opts)
+		if err != nil {
+			return err
 		}
-		pos = at
-		var diff []Difference
-		add := func(what, was, is string) {
-			if was != is {
-				diff = append(diff, Difference{What: what, Stored: was, Found: is})
-			}
-		}
-		add("cluster (system identifier)", stored.SystemID, b.SystemID)
-		add("database oid", fmt.Sprint(stored.DatabaseOID), fmt.Sprint(b.DatabaseOID))
-		add("slot", stored.Slot, b.Slot)
-		moved := len(diff) > 0
-		add("database name", stored.DatabaseName, b.DatabaseName)
-		add("database.uuid", stored.UUID, b.UUID)
-		add("database.create_date", stored.CreateDate, b.CreateDate)
-		if stored.Timeline != b.Timeline {
-			if note := acceptTimeline(stored.Timeline, b.Timeline, at.LSN, opts.Timeline); note != "" {
-				diff = append(diff, Difference{What: "timeline", Stored: fmt.Sprint(stored.Timeline), Found: fmt.Sprint(b.Timeline), Note: note})
-				moved = true
-			}
-		}
-		if len(diff) > 0 && !opts.Adopt {
-			mismatch = &MismatchError{Schema: db.cfg.Schema, Differences: diff}
+		if refused = errors.Join(j.refusals...); refused != nil && !opts.Adopt {
 			return nil
 		}
-		if moved {
-			pos = delivery.Position{LSN: opts.Start}
+		b.Neutralized = b.Neutralized && (opts.Adopt || stored.Neutralized)
+		start = Start{Position: j.position, Fresh: !bound}
+		switch {
+		case !bound:
+			err = db.insertBinding(ctx, t, b, start.Position)
+		case stored != b || start.Position != at:
+			err = db.updateBinding(ctx, t, b, start.Position)
 		}
-		if stored == b && pos == at {
-			return nil
+		if err != nil || refused == nil {
+			return err
 		}
-		return db.updateBinding(ctx, t, b, pos)
+		start.Adoption, refused = j.adoption(at), nil
+		if bound && stored.sameDatabase(b) && stored.Slot != b.Slot {
+			start.Adoption.OldSlot = stored.Slot
+		}
+		return db.adopt(ctx, t, start.Adoption)
 	})
+	if err == nil {
+		err = refused
+	}
 	if err != nil {
-		return delivery.Position{}, err
+		return Start{}, err
 	}
-	if mismatch != nil {
-		return delivery.Position{}, mismatch
-	}
-	return pos, nil
+	return start, nil
 }
 
-// acceptTimeline returns why a timeline is refused; "" when it is accepted.
-func acceptTimeline(stored, found uint32, position cdc.LSN, decide func(stored, found uint32, position cdc.LSN) error) string {
-	switch {
-	case found < stored:
-		return "an older timeline: this is not the server that walhook followed"
-	case decide == nil:
-		return "point-in-time recovery or failover"
+// Compare says what Bind would refuse without opts.Adopt, and changes nothing: nil, or joined errors.
+func (db *DB) Compare(ctx context.Context, b Binding, opts BindOptions) error {
+	stored, bound, err := db.Bound(ctx)
+	if err != nil {
+		return err
 	}
-	if err := decide(stored, found, position); err != nil {
-		return err.Error()
+	var at delivery.Position
+	if bound {
+		if at, err = db.StoredPosition(ctx); err != nil {
+			return err
+		}
 	}
-	return ""
+	j, err := judge(db.cfg.Schema, stored, at, bound, b, opts)
+	return errors.Join(append(j.refusals, err)...)
+}
+
+// adopt notes what was accepted, and begins the epoch that tells receivers of it.
+func (db *DB) adopt(ctx context.Context, t *transaction, a *Adoption) error {
+	const note = `INSERT INTO {schema}.adoption (reasons, from_lsn, to_lsn, lost_bytes, epoch, walhook)
+		SELECT $1, $2::text::pg_lsn, $3::text::pg_lsn, nullif($4::bigint, -1), epoch, $5 FROM {schema}.source RETURNING epoch`
+	if err := db.newEpoch(ctx, t); err != nil {
+		return err
+	}
+	return t.send(ctx, func(batch *pgx.Batch) {
+		batch.Queue(db.sql(note), a.Reasons, a.From.String(), a.To.String(), a.Lost, db.cfg.Version).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&a.Epoch) })
+	})
 }
 
 // binding reads and locks the source row.
 func (db *DB) binding(ctx context.Context, t *transaction) (b Binding, pos delivery.Position, bound bool, err error) {
 	// The lock on the table keeps two first calls from inserting at once.
 	const lock = `LOCK TABLE {schema}.source IN SHARE ROW EXCLUSIVE MODE`
-	const read = `SELECT system_id, timeline, database_oid, database_name, uuid, create_date, slot, lsn::text, open_lsn::text, open_count
+	const read = `SELECT system_id, timeline, database_oid, database_name, uuid, create_date, neutralized, slot, lsn::text, open_lsn::text, open_count
 		FROM {schema}.source FOR UPDATE`
 	var lsn, open string
 	err = t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(lock))
 		batch.Queue(db.sql(read)).QueryRow(func(row pgx.Row) error {
-			err := row.Scan(&b.SystemID, &b.Timeline, &b.DatabaseOID, &b.DatabaseName, &b.UUID, &b.CreateDate, &b.Slot, &lsn, &open, &pos.Count)
+			err := row.Scan(&b.SystemID, &b.Timeline, &b.DatabaseOID, &b.DatabaseName, &b.UUID, &b.CreateDate, &b.Neutralized, &b.Slot, &lsn, &open, &pos.Count)
 			if noRows(err) {
 				return nil
 			}
@@ -169,26 +164,38 @@ func (db *DB) binding(ctx context.Context, t *transaction) (b Binding, pos deliv
 }
 
 func (db *DB) insertBinding(ctx context.Context, t *transaction, b Binding, pos delivery.Position) error {
-	const insert = `INSERT INTO {schema}.source (system_id, timeline, database_oid, database_name, uuid, create_date, slot, lsn)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::pg_lsn)`
+	const insert = `INSERT INTO {schema}.source (system_id, timeline, database_oid, database_name, uuid, create_date, neutralized, slot, lsn)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn)`
 	return t.send(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.sql(insert), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Slot, pos.LSN.String())
+		batch.Queue(db.sql(insert), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Neutralized, b.Slot, pos.LSN.String())
 	})
 }
 
 func (db *DB) updateBinding(ctx context.Context, t *transaction, b Binding, pos delivery.Position) error {
 	const update = `UPDATE {schema}.source SET system_id = $1, timeline = $2, database_oid = $3, database_name = $4, uuid = $5, create_date = $6,
-		slot = $7, lsn = $8::text::pg_lsn, open_lsn = $9::text::pg_lsn, open_count = $10, bound_at = now(), updated_at = now()`
+		neutralized = $7, slot = $8, lsn = $9::text::pg_lsn, open_lsn = $10::text::pg_lsn, open_count = $11, bound_at = now(), updated_at = now()`
 	return t.send(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.sql(update), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Slot,
+		batch.Queue(db.sql(update), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Neutralized, b.Slot,
 			pos.LSN.String(), pos.Open.String(), pos.Count)
 	})
 }
 
+// BindingSQL returns the statement that ties a state without a binding to a source, for the script of `setup --dry-run`. lsn is an SQL expression for where
+// the slot was made, and from, which may be empty, what it comes from.
+func BindingSQL(cfg Config, b Binding, lsn, from string) string {
+	cfg = cfg.WithDefaults()
+	if from != "" {
+		from = "\n    FROM " + from
+	}
+	return expand(fmt.Sprintf(`INSERT INTO {schema}.source (system_id, timeline, database_oid, database_name, uuid, create_date, slot, lsn)
+    SELECT %s, %d, %d, %s, %s, %s, %s, %s%s;
+`, literal(b.SystemID), b.Timeline, b.DatabaseOID, literal(b.DatabaseName), literal(b.UUID), literal(b.CreateDate), literal(b.Slot), lsn, from), cfg.Schema)
+}
+
 // Bound returns the binding, and false when there is none. It is for commands that show or compare without binding.
 func (db *DB) Bound(ctx context.Context) (b Binding, bound bool, err error) {
-	const read = `SELECT system_id, timeline, database_oid, database_name, uuid, create_date, slot FROM {schema}.source`
-	err = db.pool.QueryRow(ctx, db.sql(read)).Scan(&b.SystemID, &b.Timeline, &b.DatabaseOID, &b.DatabaseName, &b.UUID, &b.CreateDate, &b.Slot)
+	const read = `SELECT system_id, timeline, database_oid, database_name, uuid, create_date, neutralized, slot FROM {schema}.source`
+	err = db.pool.QueryRow(ctx, db.sql(read)).Scan(&b.SystemID, &b.Timeline, &b.DatabaseOID, &b.DatabaseName, &b.UUID, &b.CreateDate, &b.Neutralized, &b.Slot)
 	if noRows(err) {
 		return Binding{}, false, nil
 	}

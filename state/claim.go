@@ -3,11 +3,11 @@ package state
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"walhook/delivery"
+	"walhook/internal/failpoint"
 )
 
 // claimLanes takes free lanes by the index on (endpoint, due), which holds nothing else: its cost does not
@@ -34,6 +34,8 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 	if limit <= 0 || perLane <= 0 {
 		return nil, nil
 	}
+	p.acquiring.RLock()
+	defer p.acquiring.RUnlock()
 	var ready []delivery.Lane
 	var acquired []laneKey
 	err := p.db.transact(ctx, "claim", func(t *transaction) error {
@@ -48,6 +50,16 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 		if err := t.send(ctx, func(b *pgx.Batch) { p.db.heads(b, lanes, perLane, &all) }); err != nil {
 			return err
 		}
+		all, later := ration(all)
+		if len(later) > 0 {
+			var stop released
+			for _, f := range later {
+				stop.add(f.laneKey, f.due, false)
+			}
+			if err := t.send(ctx, func(b *pgx.Batch) { stop.queue(p.db, b) }); err != nil {
+				return err
+			}
+		}
 		ready, err = p.db.handOut(ctx, t, all)
 		return err
 	})
@@ -55,30 +67,24 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 		p.forget(err, acquired)
 		return nil, err
 	}
+	p.adopted(acquired)
+	failpoint.HitIf(len(ready) > 0, failpoint.Claimed)
 	return ready, nil
 }
 
 // claim makes this process the owner of free lanes, longest due first.
 func (p *Process) claim(ctx context.Context, t *transaction, endpoint string, limit int) ([]wanted, error) {
-	type claimed struct {
-		wanted
-		due time.Time
-	}
-	var list []claimed
+	var lanes []wanted
 	err := t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(p.db.sql(claimLanes), endpoint, limit, p.id).Query(func(rows pgx.Rows) (err error) {
-			list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c claimed, err error) {
-				c.endpoint = endpoint
-				return c, row.Scan(&c.key, &c.tid, &c.due)
+			lanes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (w wanted, err error) {
+				w.endpoint = endpoint
+				return w, row.Scan(&w.key, &w.tid, &w.due)
 			})
 			return err
 		})
 	})
-	slices.SortStableFunc(list, func(a, b claimed) int { return a.due.Compare(b.due) })
-	lanes := make([]wanted, len(list))
-	for i, c := range list {
-		lanes[i] = c.wanted
-	}
+	slices.SortStableFunc(lanes, func(a, b wanted) int { return a.due.Compare(b.due) })
 	return lanes, err
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"walhook/cdc"
 )
 
 // DefaultSchema is the schema's name unless configured otherwise.
@@ -38,8 +40,17 @@ type Config struct {
 	// Version of walhook, shown in the process table. Default "unknown".
 	Version string
 
+	// Gate is that of the source's sessions, when the state lives in the source's database: the state's sessions go
+	// and come with them. Default none.
+	Gate *cdc.Gate
+
+	// Limits bound what is kept. Default: nothing is bounded.
+	Limits Limits
+
 	// Trace is told of what maintenance does. Default: nobody is.
 	Trace Trace
+
+	patience time.Duration // how long an answer is waited for; answerWithin, and less in tests
 }
 
 // Trace observes. Any function may be nil; all are called from the goroutines of [Process.Run] and must not block.
@@ -49,7 +60,8 @@ type Trace struct {
 	Partitions    func(made int)             // partitions were created
 	Dropped       func(partition string)     // retention dropped a partition
 	UpkeepFailed  func(task string, err error)
-	CommitInDoubt func(error) // the connection broke during COMMIT; the outcome is being looked up
+	Queue         func(QueueAlarm) // a queue has come close to its limit, reached it, or left it
+	CommitInDoubt func(error)      // the connection broke during COMMIT; the outcome is being looked up
 }
 
 // WithDefaults fills what is zero.
@@ -65,6 +77,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.PoolSize == 0 {
 		c.PoolSize = 8
+	}
+	if c.patience == 0 {
+		c.patience = answerWithin
 	}
 	if c.Version == "" {
 		c.Version = "unknown"
@@ -100,6 +115,9 @@ func (c Config) Validate() error {
 	}
 	if c.PoolSize < 2 {
 		bad("state.pool_size: %d is fewer than 2", c.PoolSize)
+	}
+	if err := c.Limits.validate(); err != nil {
+		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
 }

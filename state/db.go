@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"walhook/cdc"
 )
 
 // DB is the state schema: everything that needs no membership of the group of running
@@ -24,8 +26,9 @@ type DB struct {
 	role     string // that the sessions run as
 	database string
 
-	texts sync.Map      // statement template → SQL with the schema's name
-	grace time.Duration // how long a commit in doubt is looked up after its caller's time has ended
+	texts  sync.Map      // statement template → SQL with the schema's name
+	grace  time.Duration // how long a commit in doubt is looked up after its caller's time has ended
+	regain time.Duration // after which the reader makes a new session when its own broke
 
 	stats statistics
 }
@@ -33,14 +36,14 @@ type DB struct {
 // session pins what a role's or database's defaults may have changed. Joins by nested loops over indexes
 // are the only good plans for the hot statements; a planner that last saw an empty queue would choose
 // others (design of queue tables), and statements that read widely allow them again.
-// A client that vanished within a transaction must not keep lane locks.
+// A client that vanished within a transaction must not keep lane locks, nor the right to read, for longer than its lease.
 const session = `
 SELECT set_config('search_path', '', false);
 SET synchronous_commit = on;
 SET TimeZone = 'UTC';
 SET statement_timeout = '2min';
 SET lock_timeout = '40s';
-SET idle_in_transaction_session_timeout = '20s';
+SET idle_in_transaction_session_timeout = '%dms';
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_read_only = off;
 SET jit = off;
@@ -48,6 +51,11 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET enable_bitmapscan = off`
+
+// session returns the statements that begin every session.
+func (c Config) session() string {
+	return fmt.Sprintf(session, min(20*time.Second, c.Lease).Milliseconds())
+}
 
 // Open connects. The caller closes the DB.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
@@ -60,14 +68,19 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("state.dsn: %w", err)
 	}
 	pc.MaxConns = int32(cfg.PoolSize)
-	pc.ConnConfig.RuntimeParams["application_name"] = "walhook"
-	if pc.ConnConfig.ConnectTimeout == 0 {
-		pc.ConnConfig.ConnectTimeout = 10 * time.Second
-	}
+	pc.ConnConfig.RuntimeParams["application_name"] = cdc.ApplicationName + "/state"
+	cfg.network(pc)
+	cfg.Gate.Guard(&pc.ConnConfig.Config)
 	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.PgConn().Exec(ctx, session).Close()
+		ctx, cancel := context.WithTimeout(ctx, max(pc.ConnConfig.ConnectTimeout, 10*time.Second))
+		defer cancel()
+		encodeArrays(conn)
+		if err := conn.PgConn().Exec(ctx, cfg.session()).Close(); err != nil {
+			return err
+		}
+		return learn(ctx, conn)
 	}
-	db := &DB{cfg: cfg, schema: ident(cfg.Schema), role: pc.ConnConfig.User, database: pc.ConnConfig.Database, grace: 5 * time.Second}
+	db := &DB{cfg: cfg, schema: ident(cfg.Schema), role: pc.ConnConfig.User, database: pc.ConnConfig.Database, grace: 5 * time.Second, regain: roleRegain}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return nil, db.translate("connect", err)
 	}

@@ -9,8 +9,8 @@ import (
 // chunk bounds the transactions of commands that work on many rows.
 const chunk = 1000
 
-// selectDead locks dead letters by a filter, oldest first. Those that another command works on are skipped.
-func (f Filter) selectDead() (string, []any) {
+// selectDead is the condition on dead letters x that a filter comes to.
+func (f Filter) selectDead() conditions {
 	var c conditions
 	f.common(&c, "x", "enqueued_at")
 	if f.Endpoint != "" {
@@ -19,45 +19,66 @@ func (f Filter) selectDead() (string, []any) {
 	if f.Error != "" {
 		c.contains("x.reason", f.Error)
 	}
+	if f.Class != "" {
+		c.add("x.class = $%d", f.Class)
+	}
+	if f.Status != 0 {
+		c.add("x.status = $%d", f.Status)
+	}
 	if f.Before > 0 {
 		c.add("x.seq < $%d", f.Before)
 	}
-	return c.where(), c.args
+	if f.After > 0 {
+		c.add("x.seq > $%d", f.After)
+	}
+	return c
 }
 
-// CountDead returns how many dead letters a filter selects, for a preview.
-func (db *DB) CountDead(ctx context.Context, f Filter) (n int64, err error) {
-	where, args := f.selectDead()
+// CountDead returns how many dead letters a filter selects, for a preview: it stops counting at limit.
+func (db *DB) CountDead(ctx context.Context, f Filter, limit int) (n int64, err error) {
+	c := f.selectDead()
+	statement := "SELECT count(*) FROM (SELECT FROM {schema}.dead_letter x WHERE " + c.where() + " LIMIT " + itoa(limit) + ") selected"
 	err = db.read(ctx, "count dead letters", func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, expand("SELECT count(*) FROM {schema}.dead_letter x WHERE "+where, db.cfg.Schema), args...).Scan(&n)
+		return tx.QueryRow(ctx, expand(statement, db.cfg.Schema), c.args...).Scan(&n)
 	})
 	return n, err
 }
 
 // RetryDead enqueues dead letters again, all that the filter selects (Limit, when set, bounds them), and returns how many. Each is logged anew
-// with today's date, its old id and no attempts. One that holds its lane goes back to the front of it, with its old seq, and the lane goes on:
-// order is kept. The others go to the end of their lanes, marked late. It works in bounded transactions, so a failure leaves those before it done.
+// with today's date, its old id and number, and no attempts, unless today's log has it under the same seq. One that holds its lane goes back to the front of it, with its old seq, and the lane goes on:
+// order is kept. The others go to the end of their lanes, marked late. It works in bounded transactions, so a failure leaves those before it done, and
+// to do the same again does the rest. A *[FullError] ends it where a queue has no room for more.
 func (db *DB) RetryDead(ctx context.Context, f Filter) (int64, error) {
-	return db.eachDead(ctx, "retry dead letters", f, db.retryDead)
+	return db.eachDead(ctx, "retry dead letters", f, true, db.retryDead)
 }
 
 // DiscardDead deletes dead letters and returns how many. Lanes that they held go on.
 func (db *DB) DiscardDead(ctx context.Context, f Filter) (int64, error) {
-	n, err := db.eachDead(ctx, "discard dead letters", f, db.discardDead)
-	return n, err
+	return db.eachDead(ctx, "discard dead letters", f, false, db.discardDead)
 }
 
 // deadLetter is what a command needs to know of one.
 type deadLetter struct {
 	laneKey
-	seq   int64
-	holds bool
+	missing // the number that it had
+	seq     int64
+	holds   bool
+	bytes   int64 // of its body
 }
 
-// eachDead calls fn with chunks of what the filter selects, each in its own transaction.
-func (db *DB) eachDead(ctx context.Context, op string, f Filter, fn func(context.Context, *transaction, []deadLetter) error) (int64, error) {
-	where, args := f.selectDead()
-	statement := expand("SELECT x.seq, x.endpoint, x.lane, x.holds FROM {schema}.dead_letter x WHERE x.seq > $"+itoa(len(args)+1)+
+// eachDead calls fn with chunks of what the filter selects, oldest first, each in its own transaction. Those that another command works on are
+// skipped, and so are those that die meanwhile: what is retried and dies again would be met again and again. queues says that fn
+// queues them, which takes room.
+func (db *DB) eachDead(ctx context.Context, op string, f Filter, queues bool, fn func(context.Context, *transaction, []deadLetter) error) (int64, error) {
+	if f.Before == 0 {
+		var err error
+		if f.Before, err = db.nextSeq(ctx); err != nil {
+			return 0, err
+		}
+	}
+	c := f.selectDead()
+	where, args := c.where(), c.args
+	statement := expand("SELECT x.seq, x.endpoint, x.lane, x.holds, octet_length(x.body), x.epoch, x.sequence, x.commit_lsn::text, x.commit_at FROM {schema}.dead_letter x WHERE x.seq > $"+itoa(len(args)+1)+
 		" AND "+where+" ORDER BY x.seq LIMIT $"+itoa(len(args)+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
 	var done, after int64
 	for {
@@ -74,12 +95,20 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, fn func(context
 				if err := t.send(ctx, func(b *pgx.Batch) {
 					b.Queue(statement, append(args[:len(args):len(args)], after, n)...).Query(func(rows pgx.Rows) (err error) {
 						list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d deadLetter, err error) {
-							return d, row.Scan(&d.seq, &d.endpoint, &d.key, &d.holds)
+							err = row.Scan(&d.seq, &d.laneKey.endpoint, &d.key, &d.holds, &d.bytes, &d.epoch, &d.sequence, &d.lsn, &d.at)
+							d.missing.endpoint = d.laneKey.endpoint
+							return d, err
 						})
 						return err
 					})
 				}); err != nil || len(list) == 0 {
 					return err
+				}
+				if queues {
+					var err error
+					if list, err = thatFit(ctx, db, list, func(d deadLetter) (string, int64) { return d.laneKey.endpoint, d.bytes }); err != nil {
+						return err
+					}
 				}
 				return fn(ctx, t, list)
 			})
@@ -89,18 +118,36 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, fn func(context
 		}
 		done += int64(len(list))
 		after = list[len(list)-1].seq
+		f.report(done)
 	}
 }
 
-// retryDead moves dead letters back to log and queue.
+func (f Filter) report(done int64) {
+	if f.Progress != nil {
+		f.Progress(done)
+	}
+}
+
+// nextSeq is greater than every seq that was given out.
+func (db *DB) nextSeq(ctx context.Context) (seq int64, err error) {
+	const read = `SELECT coalesce((SELECT last_seq FROM {schema}.source), 0) + 1`
+	err = db.pool.QueryRow(ctx, db.sql(read)).Scan(&seq)
+	return seq, db.translate("read the last seq", err)
+}
+
+// retryDead moves dead letters back to log and queue. What keeps its seq may be in today's log already: day and seq name one row of it.
 func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) error {
 	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
 	const move = `WITH gone AS (
 			DELETE FROM {schema}.dead_letter x USING unnest($1::bigint[], $2::bigint[]) u (was, becomes) WHERE x.seq = u.was RETURNING x.*, u.becomes AS new_seq
 		), logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
 			SELECT new_seq, (now() AT TIME ZONE 'UTC')::date, id, endpoint, lane, rule, event, model, record, op, late OR NOT holds, commit_lsn, xid, commit_at, now(),
-				content_type, body FROM gone
+				content_type, body, epoch, sequence FROM gone
+			WHERE NOT EXISTS (SELECT FROM {schema}.delivery d WHERE d.day = (now() AT TIME ZONE 'UTC')::date AND d.seq = gone.new_seq)
+		), tallied AS (
+			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes)
+			SELECT endpoint, count(*), sum(octet_length(body)), -count(*), -sum(octet_length(body)) FROM gone GROUP BY endpoint
 		)
 		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
 		SELECT endpoint, lane, new_seq, (now() AT TIME ZONE 'UTC')::date, octet_length(body) FROM gone`
@@ -178,13 +225,17 @@ func (db *DB) discardDead(ctx context.Context, t *transaction, list []deadLetter
 	const count = `INSERT INTO {schema}.endpoint AS e (name, discarded)
 		SELECT u.endpoint, count(*) FROM unnest($1::text[]) u (endpoint) GROUP BY 1 ORDER BY 1
 		ON CONFLICT (name) DO UPDATE SET discarded = e.discarded + excluded.discarded`
-	seqs, endpoints := make([]int64, len(list)), make([]string, len(list))
+	seqs, endpoints, numbers, y := make([]int64, len(list)), make([]string, len(list)), make([]missing, len(list)), tally{}
 	for i, d := range list {
-		seqs[i], endpoints[i] = d.seq, d.endpoint
+		u := y.at(d.laneKey.endpoint)
+		u.Dead, u.DeadBytes = u.Dead-1, u.DeadBytes-d.bytes
+		seqs[i], endpoints[i], numbers[i] = d.seq, d.laneKey.endpoint, d.missing
 	}
 	return t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(db.sql(remove), seqs)
 		db.unhold(b, list)
+		db.noteGaps(b, numbers, gapDiscarded)
+		y.queue(db, b)
 		b.Queue(db.sql(count), endpoints)
 	})
 }

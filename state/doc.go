@@ -7,10 +7,13 @@
 //
 //   - Source: the one row with the binding (which database this state belongs to) and the position.
 //   - Process: a running walhook, a row with a lease. It owns lanes while the row is there.
+//   - Reader: the process that has the right to read the slot. The others stand by: they deliver, and contend for the right.
 //   - Log: the tables delivery and attempt, one partition per UTC day, written once and dropped by the day.
 //   - Queue: a small row per delivery that has not ended. The log has its body.
 //   - Lane: the row that says who may send a lane's deliveries, and from when on.
 //   - Dead letter, parked event: full copies, independent of the log's retention.
+//   - Number: a delivery's place in its endpoint's sequence. Gap: numbers that will never arrive, and why.
+//   - Tally: changes of how much is kept per endpoint, summed up every second. Limit: how much may be.
 //
 // # States
 //
@@ -26,7 +29,7 @@
 // # Locks
 //
 // Every transaction takes its row locks in this order, which is why none of them
-// can deadlock: dead letters or parked events, source, lanes by (endpoint, key), queue, endpoints and rules by name.
+// can deadlock: dead letters or parked events, source, lanes by (endpoint, key), queue, endpoints and rules by name, gaps, sizes by endpoint.
 // Enqueue locks the lanes that it finds, Finish locks a lane in one statement and looks for
 // its next delivery in a later one, which has a younger snapshot: either Finish
 // sees what was enqueued, or Enqueue finds the lane gone and makes it anew. No wake-up is lost.
@@ -34,7 +37,7 @@
 // # Invariants
 //
 //  2. Enqueue commits position and deliveries together and compares-and-sets
-//     the position. Sessions pin synchronous_commit = on.
+//     the position, for the reader alone. Sessions pin synchronous_commit = on.
 //  4. A lane is held by one process at a time.
 //  8. The state is bound to one source; Bind refuses another.
 //  9. Memory does not grow with a backlog: what is not in hand stays in the table.

@@ -8,10 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walhook/delivery"
+	"walhook/internal/failpoint"
 )
 
-// enqueueColumns are the arrays $1…$15 of one statement: a delivery per element. enqueue writes position, log, queue and lanes in one
-// statement, all or nothing: with the source row that its compare-and-set did not find, everything joins to nothing (invariant 2).
+// enqueueColumns are the arrays $1…$15, $26 and $31 of one statement: a delivery per element. enqueue writes position, log, queue and lanes in one
+// statement, all or nothing: with the source row that its compare-and-set did not find, everything joins to nothing (invariant 2). It
+// finds it only for the process that is the reader, see [Reader], and only at the position that the batch starts from.
 //
 //   - seq is given out under the lock on the source row, so its order is the order of commits.
 //   - The row of a lane that exists is locked and left as it is: DO UPDATE … WHERE false. Only new ones are returned.
@@ -25,19 +27,24 @@ WITH me AS (
 	SELECT id FROM {schema}.process WHERE id = $19 FOR KEY SHARE
 ), source AS (
 	UPDATE {schema}.source SET lsn = $23::text::pg_lsn, open_lsn = $24::text::pg_lsn, open_count = $25,
-		last_seq = last_seq + cardinality($1::text[]), reader = $19, updated_at = now()
-	WHERE lsn = $20::text::pg_lsn AND open_lsn = $21::text::pg_lsn AND open_count = $22 %s
-	RETURNING last_seq - cardinality($1::text[]) AS base, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day, (SELECT id FROM me) AS me
+		last_seq = last_seq + cardinality($1::text[]), updated_at = now(),
+		%[2]s
+	WHERE reader = $19 AND lsn = $20::text::pg_lsn AND open_lsn = $21::text::pg_lsn AND open_count = $22 %[1]s
+	RETURNING last_seq - cardinality($1::text[]) AS base, epoch, %[3]s AS last, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day, (SELECT id FROM me) AS me
 ), logged AS (
-	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
-	SELECT s.base + u.n, s.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body
+	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+	SELECT s.base + u.n, s.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body,
+		s.epoch, s.last[u.which] - u.back
 	FROM source s CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::text[], $10::bigint[], $11::timestamptz[], $12::text[], $13::bytea[]) WITH ORDINALITY
-		u (id, endpoint, lane, rule, event, model, record, op, lsn, xid, commit_at, content_type, body, n)
+		$9::text[], $10::bigint[], $11::timestamptz[], $12::text[], $13::bytea[], $26::bigint[], $31::integer[]) WITH ORDINALITY
+		u (id, endpoint, lane, rule, event, model, record, op, lsn, xid, commit_at, content_type, body, back, which, n)
 ), queued AS (
 	INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
 	SELECT u.endpoint, u.lane, s.base + u.n, s.day, u.bytes
 	FROM source s CROSS JOIN unnest($2::text[], $3::text[], $14::integer[]) WITH ORDINALITY u (endpoint, lane, bytes, n)
+), tallied AS (
+	INSERT INTO {schema}.tally (endpoint, pending, pending_bytes)
+	SELECT e.name, e.rows, e.bytes FROM source s CROSS JOIN unnest($27::text[], $29::bigint[], $30::bigint[]) e (name, rows, bytes) WHERE e.rows > 0
 ), lanes AS (
 	INSERT INTO {schema}.lane AS l (endpoint, key, owner, due)
 	SELECT u.endpoint, u.key, CASE WHEN u.take AND u.endpoint <> ALL ((SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL)::text[])
@@ -47,36 +54,53 @@ WITH me AS (
 	ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false
 	RETURNING l.endpoint, l.key, l.owner
 )
-SELECT s.base, s.tid::text, now(),
+SELECT s.base, s.tid::text, now(), s.epoch, s.last,
 	(SELECT coalesce(array_agg(endpoint), '{}') FROM lanes WHERE owner IS NOT NULL),
 	(SELECT coalesce(array_agg(key), '{}') FROM lanes WHERE owner IS NOT NULL)
 FROM source s`
 
 // enqueueAtTID finds the source row by its place, enqueueAnywhere wherever it is.
 var (
-	enqueueAtTID    = fmt.Sprintf(enqueue, "AND ctid = $18::text::tid")
-	enqueueAnywhere = fmt.Sprintf(enqueue, "AND $18::text IS NOT NULL")
+	enqueueAtTID    = fmt.Sprintf(enqueue, "AND ctid = $18::text::tid", takeNumbers("$27", "$28"), lastNumbers("$27"))
+	enqueueAnywhere = fmt.Sprintf(enqueue, "AND $18::text IS NOT NULL", takeNumbers("$27", "$28"), lastNumbers("$27"))
 )
 
 // Enqueue implements [delivery.Store]. take is called once for every lane of the batch, whether it will be acquired or not; what it
 // has reserved for lanes that are not returned, the caller takes back, also when Enqueue fails.
 //
-// Deliveries behind a lane that exists stay in the table until Finish or Claim hands them out.
+// Deliveries behind a lane that exists stay in the table until Finish or Claim hands them out. Deliveries of endpoints
+// that are over their limit take their numbers and are not enqueued: their Seq stays 0, and the table gap tells.
 func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(endpoint string, deliveries int) bool) ([]delivery.Lane, error) {
 	if p.lost.Load() {
 		return nil, ErrLeaseLost
 	}
-	g := groupByLane(batch.Deliveries)
+	p.acquiring.RLock()
+	defer p.acquiring.RUnlock()
+	a, err := p.admit(ctx, batch.Deliveries)
+	if err != nil {
+		return nil, err
+	}
+	numbers := numberOff(batch.Deliveries)
+	back := numbers.back(nil, a.admitted)
+	more := pendingOf(a.admitted)
+	rows, bytes := more.columns(numbers.endpoints)
+	within := *batch
+	within.Deliveries = a.admitted
+	g := groupByLane(a.admitted)
 	wanted := make([]bool, len(g.keys))
 	for i, k := range g.keys {
 		wanted[i] = take != nil && take(k.endpoint, len(g.lanes[k]))
 	}
-	args := p.enqueueArgs(batch, g, wanted)
+	args := append(p.enqueueArgs(&within, g, wanted), back, numbers.endpoints, numbers.counts, rows, bytes, numbers.which(a.admitted))
 	var r enqueued
-	err := p.db.withPartitions(ctx, func() error {
+	err = p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "enqueue", func(t *transaction) error {
 			var err error
-			r, err = p.enqueue(ctx, t, batch, args)
+			if r, err = p.enqueue(ctx, t, &within, args); err == nil && a.limited() {
+				numbers.assign(a.parked, numbers.back(a.admitted, a.parked), r.epoch, r.last)
+				err = a.note(ctx, p.db, t)
+			}
+			failpoint.Hit(failpoint.Enqueue)
 			return err
 		})
 	})
@@ -84,13 +108,17 @@ func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(
 		p.forget(err, r.acquired)
 		return nil, err
 	}
+	failpoint.Hit(failpoint.Enqueued)
+	p.adopted(r.acquired)
 	p.mu.Lock()
 	p.tid = r.tid
 	p.mu.Unlock()
 	p.db.stats.enqueued(batch, r.at)
-	for i, d := range batch.Deliveries {
+	p.estimate.enqueued(more)
+	for i, d := range a.admitted {
 		d.Seq, d.Enqueued = r.base+int64(i)+1, r.at
 	}
+	numbers.assign(a.admitted, back, r.epoch, r.last)
 	lanes := make([]delivery.Lane, len(r.acquired))
 	for i, k := range r.acquired {
 		lanes[i] = delivery.Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: g.lanes[k]}
@@ -109,6 +137,8 @@ type enqueued struct {
 	base     int64
 	tid      string
 	at       time.Time
+	epoch    int64
+	last     []int64 // numbers of the endpoints' sequences
 	acquired []laneKey
 }
 
@@ -122,13 +152,14 @@ func (p *Process) enqueue(ctx context.Context, t *transaction, batch *delivery.B
 		found := true
 		if err := t.send(ctx, func(b *pgx.Batch) {
 			b.Queue(p.db.sql(statement), args...).QueryRow(func(row pgx.Row) error {
-				err := row.Scan(&r.base, &r.tid, &r.at, &endpoints, &keys)
+				err := row.Scan(&r.base, &r.tid, &r.at, &r.epoch, &r.last, &endpoints, &keys)
 				if noRows(err) {
 					found = false
 					return nil
 				}
 				return err
 			})
+			letGo(b)
 		}); err != nil {
 			return r, err
 		}
@@ -157,8 +188,11 @@ func (p *Process) superseded(ctx context.Context, t *transaction, batch *deliver
 	case err != nil:
 		return err
 	}
-	return fmt.Errorf("%w: it is %s (open %s, %d), written by process %d; this batch starts from %s (open %s, %d)", delivery.ErrSuperseded,
-		lsn, open, count, reader, batch.From.LSN, batch.From.Open, batch.From.Count)
+	if reader != p.id {
+		return fmt.Errorf("%w: the reader is process %d now, this one is %d", delivery.ErrSuperseded, reader, p.id)
+	}
+	return fmt.Errorf("%w: the position is %s (open %s, %d), this batch starts from %s (open %s, %d)", delivery.ErrSuperseded,
+		lsn, open, count, batch.From.LSN, batch.From.Open, batch.From.Count)
 }
 
 // enqueueArgs lays a batch out in columns.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walhook/cdc"
 	"walhook/delivery"
 )
 
@@ -80,8 +81,9 @@ func temporaryCode(code string) bool {
 // translate turns a driver's error into the package's; errors that are ours already, and nil, pass unchanged.
 func (db *DB) translate(op string, err error) error {
 	var own *Error
+	var full *FullError
 	switch {
-	case err == nil, errors.As(err, &own):
+	case err == nil, errors.As(err, &own), errors.As(err, &full):
 		return err
 	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrNotBound), errors.Is(err, ErrNotFound), errors.Is(err, delivery.ErrSuperseded):
 		return err
@@ -90,7 +92,13 @@ func (db *DB) translate(op string, err error) error {
 	var pg *pgconn.PgError
 	var connect *pgconn.ConnectError
 	var network net.Error
+	var away *cdc.AwayError
+	if errors.As(err, &pg) && pg.Code == "57P01" || errors.Is(err, net.ErrClosed) {
+		away = db.cfg.Gate.Away() // which has closed the connection
+	}
 	switch {
+	case away != nil, errors.As(err, &away): // pgx puts the whole connection string around it
+		e.Err, e.temporary, e.hint = away, true, away.Hint()
 	case errors.As(err, &pg):
 		e.temporary = temporaryCode(pg.Code)
 		e.hint = db.hint(pg)
@@ -126,7 +134,7 @@ func (db *DB) hint(pg *pgconn.PgError) string {
 	case "3D000":
 		return fmt.Sprintf("CREATE DATABASE %s OWNER %s;   or correct state.dsn", database, role)
 	case "53100":
-		return "the state database's disk is full: free space there; nothing is lost meanwhile"
+		return fmt.Sprintf("the disk of the state database %s (state.dsn) is full: free space there; nothing is lost meanwhile, walhook goes on by itself", database)
 	case "53300":
 		return "the server has no free connections: raise max_connections or lower state.pool_size"
 	case "25006":

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walhook/delivery"
+	"walhook/internal/failpoint"
 )
 
 // lockLanes locks the lanes that this process still owns, in order.
@@ -39,6 +40,7 @@ func (p *Process) Finish(ctx context.Context, outcomes []delivery.Outcome, perLa
 	err := p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "finish", func(t *transaction) (err error) {
 			ready, w, err = p.finish(ctx, t, outcomes, perLane)
+			failpoint.Hit(failpoint.Finish)
 			return err
 		})
 	})
@@ -49,6 +51,7 @@ func (p *Process) Finish(ctx context.Context, outcomes []delivery.Outcome, perLa
 		}
 		return nil, err
 	}
+	failpoint.Hit(failpoint.Finished)
 	p.db.stats.finished(w)
 	return ready, nil
 }
@@ -88,10 +91,11 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 		if len(next) > 0 {
 			p.db.heads(b, next, max(perLane, 1), &all)
 		}
+		letGo(b)
 	}); err != nil {
 		return nil, nil, err
 	}
-	// Lanes that may not go on are released, unless nothing waits in them.
+	// Lanes that may not go on are released, unless nothing waits in them; so are those that would be too much at once.
 	var stop released
 	all = slices.DeleteFunc(all, func(f found) bool {
 		stay := len(f.heads) > 0 && (perLane == 0 || slices.Contains(disabled, f.endpoint))
@@ -100,6 +104,10 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 		}
 		return stay
 	})
+	all, later := ration(all)
+	for _, f := range later {
+		stop.add(f.laneKey, time.Time{}, false)
+	}
 	if len(stop.endpoints) > 0 {
 		if err := t.send(ctx, func(b *pgx.Batch) { stop.queue(p.db, b) }); err != nil {
 			return nil, nil, err

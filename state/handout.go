@@ -13,8 +13,9 @@ import (
 // wanted is a lane that this transaction has locked and whose next deliveries are looked for.
 type wanted struct {
 	laneKey
-	tid   string // of the locked row
-	after int64  // nothing up to this seq is pending: spares the index the dead entries in front
+	tid   string    // of the locked row
+	after int64     // nothing up to this seq is pending: spares the index the dead entries in front
+	due   time.Time // of a claimed lane
 }
 
 // head is a queue row.
@@ -77,14 +78,31 @@ func (f *found) cut(perLane int) {
 	}
 }
 
+// ration splits what was found into what one call hands out, within [delivery.HandoutBytes], and what it leaves. Lanes in which
+// nothing waits are among the former.
+func ration(all []found) (now, later []found) {
+	size := 0
+	for _, f := range all {
+		if len(f.heads) > 0 && size >= delivery.HandoutBytes {
+			later = append(later, f)
+			continue
+		}
+		for _, h := range f.heads {
+			size += h.bytes
+		}
+		now = append(now, f)
+	}
+	return now, later
+}
+
 // logColumns are read by scanDelivery, in this order.
-const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body`
+const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body, epoch, sequence`
 
 func scanDelivery(row pgx.CollectableRow) (*delivery.Delivery, error) {
 	var d delivery.Delivery
 	var lsn string
 	var xid int64
-	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &d.Late, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body)
+	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &d.Late, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body, &d.Epoch, &d.Sequence)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +160,9 @@ func assemble(lanes []found, rows map[int64]*delivery.Delivery) (ready []deliver
 // had nothing else to hand out is freed, to be claimed again.
 func (db *DB) bury(ctx context.Context, t *transaction, lost []found) error {
 	const inter = `WITH gone AS (
-			DELETE FROM {schema}.queue WHERE endpoint = $1 AND lane = $2 AND seq = ANY($3) RETURNING endpoint, lane, seq, attempts
+			DELETE FROM {schema}.queue WHERE endpoint = $1 AND lane = $2 AND seq = ANY($3) RETURNING endpoint, lane, seq, attempts, bytes
+		), tallied AS (
+			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead) SELECT endpoint, -1, -bytes, 1 FROM gone
 		)
 		INSERT INTO {schema}.dead_letter (seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at,
 			content_type, body, attempts, reason, class, status, holds)

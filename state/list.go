@@ -34,10 +34,16 @@ type Filter struct {
 	Record   string    // primary key as text
 	Model    string    // "sale.order"
 	Error    string    // part of the reason or error, in any case
+	Class    string    // of the last failure: delivery.ClassTimeout …; parked events have none
+	Status   int       // HTTP status of the last answer; parked events have none
 	Since    time.Time // enqueued (parked) at or after
 	Until    time.Time // enqueued (parked) before
 	Before   int64     // keyset: Seq (N of parked events) less than this; 0 for the first page
+	After    int64     // keyset of commands that work on many: Seq (N) greater than this
 	Limit    int       // at most so many; 0 for 100
+
+	// Progress is told by commands that work on many how many are done, after each of their transactions. May be nil.
+	Progress func(done int64)
 }
 
 // Listed is one line of a list of deliveries.
@@ -116,7 +122,7 @@ func (f Filter) limit() int {
 
 // listed are the columns of a Listed, from log row d, queue row q, lane l, dead letter x and last attempt a.
 const listedFrom = `
-	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type,
+	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type, d.epoch, d.sequence,
 		coalesce(q.attempts, x.attempts, a.number, 0),
 		CASE WHEN q.attempts = 0 THEN 'pending' WHEN q.attempts > 0 THEN 'retrying' WHEN x.seq IS NOT NULL THEN 'dead'
 			WHEN a.result = 'delivered' THEN 'delivered'
@@ -126,7 +132,7 @@ const listedFrom = `
 		EXISTS (SELECT FROM {schema}.endpoint e WHERE e.name = d.endpoint AND e.disabled_at IS NOT NULL)`
 
 const listedJoins = `
-	LEFT JOIN LATERAL (SELECT number, result, reason, status, at FROM {schema}.attempt t WHERE t.seq = d.seq AND t.day >= %s
+	LEFT JOIN LATERAL (SELECT number, result, reason, class, status, at FROM {schema}.attempt t WHERE t.seq = d.seq AND t.day >= %s
 		ORDER BY t.at DESC LIMIT 1) a ON true`
 
 func scanListed(row pgx.CollectableRow) (l Listed, err error) {
@@ -134,7 +140,7 @@ func scanListed(row pgx.CollectableRow) (l Listed, err error) {
 	var xid int64
 	var due, ended *time.Time
 	d := &l.Delivery
-	err = row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType,
+	err = row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Epoch, &d.Sequence,
 		&d.Attempts, &l.State, &l.Held, &l.Late, &due, &l.Reason, &l.Status, &ended, &l.Bytes, &l.Disabled)
 	if err != nil {
 		return l, err
@@ -159,6 +165,12 @@ func (db *DB) ListDeliveries(ctx context.Context, f Filter) ([]Listed, error) {
 	}
 	if f.Error != "" {
 		c.contains("coalesce(x.reason, a.reason, '')", f.Error)
+	}
+	if f.Class != "" {
+		c.add("coalesce(x.class, a.class, '') = $%d", f.Class)
+	}
+	if f.Status != 0 {
+		c.add("coalesce(x.status, a.status, 0) = $%d", f.Status)
 	}
 	if !f.Since.IsZero() && f.State != Dead {
 		c.add("d.day >= $%d::date", f.Since.UTC().Truncate(24*time.Hour))

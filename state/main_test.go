@@ -46,7 +46,7 @@ func openState(t testing.TB, change func(*Config)) *DB {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart}); err != nil {
+	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		t.Fatal(err)
 	}
 	return db
@@ -61,7 +61,7 @@ func register(t testing.TB, db *DB) *Process {
 	return p
 }
 
-// feed enqueues batches one after the other.
+// feed enqueues batches one after the other, as the reader.
 type feed struct {
 	p    *Process
 	at   delivery.Position
@@ -70,11 +70,11 @@ type feed struct {
 
 func newFeed(t testing.TB, p *Process) *feed {
 	t.Helper()
-	at, err := p.StoredPosition(t.Context())
+	turn, err := p.takeRole(t.Context(), p.db.pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &feed{p: p, at: at}
+	return &feed{p: p, at: turn.position}
 }
 
 // delivery makes the next delivery, of a lane.
@@ -181,7 +181,7 @@ func exec(t testing.TB, db *DB, sql string, args ...any) {
 }
 
 // consistent checks what must hold whenever nothing is under way: a lane has queue rows or is held, a queue row has a
-// lane and a log row, an owner exists.
+// lane and a log row, an owner exists, sizes are what the tables hold.
 func consistent(t testing.TB, db *DB) {
 	t.Helper()
 	for what, from := range map[string]string{
@@ -195,6 +195,7 @@ func consistent(t testing.TB, db *DB) {
 			t.Errorf("%d %s", n, what)
 		}
 	}
+	exactSizes(t, db)
 }
 
 func hintOf(err error) string {

@@ -60,8 +60,11 @@ func (w *writing) add(o *delivery.Outcome, owned bool) {
 	}
 }
 
-const endQueued = `DELETE FROM {schema}.queue q USING unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
-	WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
+const endQueued = `WITH gone AS (
+		DELETE FROM {schema}.queue q USING unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
+		WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq RETURNING q.endpoint, q.bytes
+	)
+	INSERT INTO {schema}.tally (endpoint, pending, pending_bytes) SELECT endpoint, -count(*), -sum(bytes) FROM gone GROUP BY endpoint`
 
 const retryQueued = `UPDATE {schema}.queue q SET attempts = q.attempts + 1 FROM unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
 	WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq`
@@ -120,12 +123,14 @@ func (w *writing) queueAttempts(db *DB, b *pgx.Batch) {
 // queueDead moves deliveries from the queue to the dead letters, with a full copy. One whose queue row is gone has ended before.
 func (w *writing) queueDead(db *DB, b *pgx.Batch) {
 	const bury = `WITH gone AS (
-			DELETE FROM {schema}.queue WHERE endpoint = $3 AND lane = $4 AND seq = $1 RETURNING day, attempts
+			DELETE FROM {schema}.queue WHERE endpoint = $3 AND lane = $4 AND seq = $1 RETURNING day, attempts, bytes
+		), tallied AS (
+			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes) SELECT $3, -1, -bytes, 1, bytes FROM gone
 		)
 		INSERT INTO {schema}.dead_letter (seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at,
-			content_type, body, attempts, reason, class, status, holds)
+			content_type, body, attempts, reason, class, status, holds, epoch, sequence)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((SELECT d.late FROM {schema}.delivery d WHERE d.day = gone.day AND d.seq = $1), false),
-			$10::text::pg_lsn, $11, $12, $13, $14, $15, gone.attempts + $16, $17, $18, $19, $20
+			$10::text::pg_lsn, $11, $12, $13, $14, $15, gone.attempts + $16, $17, $18, $19, $20, $21, $22
 		FROM gone`
 	for _, o := range w.dead {
 		d := o.Delivery
@@ -134,7 +139,7 @@ func (w *writing) queueDead(db *DB, b *pgx.Batch) {
 			made, status, class = 1, a.Status, string(a.Class)
 		}
 		b.Queue(db.sql(bury), d.Seq, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt, d.Enqueued,
-			d.ContentType, nonNil(d.Body), made, clean(o.Reason), clean(class), status, o.Hold)
+			d.ContentType, nonNil(d.Body), made, clean(o.Reason), clean(class), status, o.Hold, d.Epoch, d.Sequence)
 	}
 }
 

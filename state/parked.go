@@ -39,6 +39,9 @@ func (f Filter) selectParked() conditions {
 	if f.Before > 0 {
 		c.add("p.n < $%d", f.Before)
 	}
+	if f.After > 0 {
+		c.add("p.n > $%d", f.After)
+	}
 	return c
 }
 
@@ -57,20 +60,49 @@ func (db *DB) ListParked(ctx context.Context, f Filter) (list []ParkedEvent, err
 	return list, err
 }
 
-// CountParked returns how many parked events a filter selects, for a preview.
-func (db *DB) CountParked(ctx context.Context, f Filter) (n int64, err error) {
+// CountParked returns how many parked events a filter selects, for a preview: it stops counting at limit.
+func (db *DB) CountParked(ctx context.Context, f Filter, limit int) (n int64, err error) {
 	c := f.selectParked()
+	statement := "SELECT count(*) FROM (SELECT FROM {schema}.parked p WHERE " + c.where() + " LIMIT " + itoa(limit) + ") selected"
 	err = db.read(ctx, "count parked events", func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, expand("SELECT count(*) FROM {schema}.parked p WHERE "+c.where(), db.cfg.Schema), c.args...).Scan(&n)
+		return tx.QueryRow(ctx, expand(statement, db.cfg.Schema), c.args...).Scan(&n)
 	})
 	return n, err
 }
 
-// DiscardParked deletes parked events, all that the filter selects, and returns how many.
-func (db *DB) DiscardParked(ctx context.Context, f Filter) (int64, error) {
+// DiscardParked deletes parked events, all that the filter selects (Limit, when set, bounds them), oldest first in bounded transactions, and
+// returns how many.
+func (db *DB) DiscardParked(ctx context.Context, f Filter) (done int64, err error) {
+	if err := db.boundParked(ctx, &f); err != nil {
+		return 0, err
+	}
 	c := f.selectParked()
-	tag, err := db.pool.Exec(ctx, expand("DELETE FROM {schema}.parked p WHERE "+c.where(), db.cfg.Schema), c.args...)
-	return tag.RowsAffected(), db.translate("discard parked events", err)
+	n := len(c.args)
+	statement := expand("DELETE FROM {schema}.parked WHERE n = ANY (ARRAY(SELECT p.n FROM {schema}.parked p WHERE "+c.where()+" ORDER BY p.n LIMIT $"+itoa(n+1)+" FOR UPDATE SKIP LOCKED))", db.cfg.Schema)
+	for {
+		size := int64(chunk)
+		if f.Limit > 0 {
+			size = min(size, int64(f.Limit)-done)
+		}
+		if size <= 0 {
+			return done, nil
+		}
+		tag, err := db.pool.Exec(ctx, statement, append(c.args[:n:n], size)...)
+		if err != nil || tag.RowsAffected() == 0 {
+			return done, db.translate("discard parked events", err)
+		}
+		done += tag.RowsAffected()
+		f.report(done)
+	}
+}
+
+// boundParked leaves events out that are parked from now on: while a rule fails, there is no end of them.
+func (db *DB) boundParked(ctx context.Context, f *Filter) error {
+	if f.Before > 0 {
+		return nil
+	}
+	const read = `SELECT coalesce(max(n), 0) + 1 FROM {schema}.parked`
+	return db.translate("read parked events", db.pool.QueryRow(ctx, db.sql(read)).Scan(&f.Before))
 }
 
 // Evaluated is what a second evaluation of parked events came to.
@@ -83,6 +115,9 @@ type Evaluated struct {
 // enqueued in the same transaction, at the end of their lanes and marked late, and those that fail again are parked again. evaluate is
 // called with up to 1000 events at a time and must have no effects. It returns how many events were taken, and how many of these failed again.
 func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.Context, []*delivery.Parked) (Evaluated, error)) (taken, failed int64, err error) {
+	if err := db.boundParked(ctx, &f); err != nil {
+		return 0, 0, err
+	}
 	c := f.selectParked()
 	n := len(c.args)
 	statement := expand("SELECT "+parkedColumns+" FROM {schema}.parked p WHERE p.n > $"+itoa(n+1)+" AND "+c.where()+
@@ -120,6 +155,7 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 		}
 		taken += int64(len(events))
 		failed += int64(again)
+		f.report(taken)
 		after = events[len(events)-1].N
 	}
 }
@@ -158,19 +194,22 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 	if len(deliveries) == 0 {
 		return nil
 	}
-	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now()`
+	reserve := `UPDATE {schema}.source SET last_seq = last_seq + $1, ` + takeNumbers("$2", "$3") + `
+		RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now(), epoch, ` + lastNumbers("$2")
 	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) SELECT u.endpoint, u.key, now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
 		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C" ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
 	const insert = `WITH logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $18, $19)
 		)
 		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($4, $5, $1, $2, $17)`
-	var base int64
+	numbers := numberOff(deliveries)
+	var base, epoch int64
 	var day, at time.Time
+	var last []int64
 	if err := t.send(ctx, func(b *pgx.Batch) {
-		b.Queue(db.sql(reserve), len(deliveries)).QueryRow(func(row pgx.Row) error {
-			err := row.Scan(&base, &day, &at)
+		b.Queue(db.sql(reserve), len(deliveries), numbers.endpoints, numbers.counts).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&base, &day, &at, &epoch, &last)
 			if noRows(err) {
 				return ErrNotBound
 			}
@@ -179,13 +218,15 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 	}); err != nil {
 		return err
 	}
+	numbers.assign(deliveries, numbers.back(nil, deliveries), epoch, last)
 	endpoints, keys := splitKeys(groupByLane(deliveries).keys)
 	return t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(db.sql(open), endpoints, keys)
+		pendingOf(deliveries).queue(db, b)
 		for i, d := range deliveries {
 			d.Seq, d.Enqueued = base+int64(i)+1, at
 			b.Queue(db.sql(insert), d.Seq, day, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt,
-				at, d.ContentType, nonNil(d.Body), len(d.Body))
+				at, d.ContentType, nonNil(d.Body), len(d.Body), d.Epoch, d.Sequence)
 		}
 	})
 }

@@ -27,11 +27,12 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 		args  []any
 		plans []string // what must be in the plan
 	}{
-		"enqueue":  {enqueueAtTID, p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []string{"Tid Scan on source"}},
+		"enqueue":  {enqueueAtTID, append(p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []int64{0}, one, seq, seq, seq, []int32{1}), []string{"Tid Scan on source"}},
 		"claim":    {claimLanes, []any{"a", 10, p.id}, []string{"Index Scan using lane_due", "Index Scan using lane_pkey"}},
 		"lock":     {lockLanes, []any{one, key, p.id}, []string{"Index Scan using lane_pkey"}},
 		"next":     {nextInLanes, []any{one, key, []int64{0}, 5}, []string{"using queue_pkey"}},
 		"end":      {endQueued, []any{one, key, seq}, []string{"Index Scan using queue_pkey"}},
+		"drop":     {oldestPending, []any{"a", int64(0), 10}, []string{"_seq_idx", "using queue_pkey"}},
 		"retry":    {retryQueued, []any{one, key, seq}, []string{"Index Scan using queue_pkey"}},
 		"delete":   {deleteLanes, []any{[]string{"(0,1)"}}, []string{"Tid Scan on lane"}},
 		"release":  {releaseLanes, []any{one, key, []*time.Time{nil}, []bool{false}}, []string{"Index Scan using lane_pkey"}},

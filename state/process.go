@@ -36,10 +36,16 @@ type Process struct {
 	mu  sync.Mutex
 	tid string
 
+	estimate estimate              // of what is kept per endpoint
+	drops    map[string]dropCursor // by endpoint; guarded by mu
+
 	// repeats is set once the outcome of a Finish has remained unknown: the same outcomes may come again.
 	repeats atomic.Bool
 	// orphans are lanes of transactions in doubt: perhaps ours, and nobody knows. Guarded by mu.
 	orphans []orphan
+	// acquiring is held for reading while lanes are acquired, and for writing while orphans are freed: a lane that was acquired
+	// since is in memory and no orphan any more.
+	acquiring sync.RWMutex
 }
 
 var _ delivery.Store = (*Process)(nil)
@@ -59,7 +65,7 @@ func (db *DB) Register(ctx context.Context) (*Process, error) {
 	const insert = `INSERT INTO {schema}.process (host, pid, place, birth, version, lease_until)
 		VALUES ($1, $2, $3, $4, $5, now() + $6) RETURNING id`
 	me := thisProcess()
-	p := &Process{db: db, done: make(chan struct{})}
+	p := &Process{db: db, done: make(chan struct{}), drops: map[string]dropCursor{}}
 	until := time.Now().Add(db.cfg.Lease) // before the server's clock starts: never later than what others see
 	err = db.pool.QueryRow(ctx, db.sql(insert), host, me.pid, me.place, me.birth, db.cfg.Version, db.cfg.Lease).Scan(&p.id)
 	if err != nil {

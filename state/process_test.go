@@ -106,7 +106,7 @@ func TestRunRenewsAndTakesOver(t *testing.T) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Bind(t.Context(), testBinding, BindOptions{}); err != nil {
+	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Created: true}); err != nil {
 		t.Fatal(err)
 	}
 	dead, p := register(t, db), register(t, db)
@@ -201,36 +201,4 @@ func TestKnowsDead(t *testing.T) {
 			t.Errorf("%s: dead is %v", name, !tc.dead)
 		}
 	}
-}
-
-func TestReader(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck"))
-	db := openState(t, nil)
-	other := open(t, Config{DSN: db.cfg.DSN, Schema: "other"})
-	r, err := db.TryReader(t.Context())
-	if err != nil || r == nil {
-		t.Fatal(r, err)
-	}
-	if second, err := db.TryReader(t.Context()); second != nil || err != nil {
-		t.Fatal(second, err)
-	}
-	foreign, err := other.TryReader(t.Context()) // another state's reader is another matter
-	if err != nil || foreign == nil {
-		t.Fatal(foreign, err)
-	}
-	defer foreign.Close()
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r, err = db.TryReader(t.Context())
-	if err != nil || r == nil {
-		t.Fatal("after Close:", r, err)
-	}
-	pgtest.Exec(t, db.cfg.DSN, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
-	select {
-	case <-r.Lost():
-	case <-time.After(10 * time.Second):
-		t.Fatal("the reader did not notice the end of its session")
-	}
-	_ = r.Close()
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ func (p *Process) Run(ctx context.Context) error {
 	wg.Go(func() {
 		every(ctx, statisticsEvery, func() { p.trace("statistics", p.db.FlushStatistics(ctx)) })
 	})
+	wg.Go(func() { p.watchSizes(ctx) })
 	wg.Go(func() {
 		p.upkeep(ctx)
 		every(ctx, upkeepEvery, func() { p.upkeep(ctx) })
@@ -76,13 +78,16 @@ func (p *Process) keepLease(ctx context.Context) error {
 	}
 }
 
-// upkeep looks after the partitions.
+// upkeep looks after the partitions, and after sizes that someone has changed by hand.
 func (p *Process) upkeep(ctx context.Context) {
 	made, err := p.db.AddPartitions(ctx)
 	p.trace("add partitions", err)
 	if f := p.db.cfg.Trace.Partitions; f != nil && made > 0 {
 		f(made)
 	}
+	_, err = p.db.Recount(ctx)
+	p.trace("recount the queue", err)
+	p.trace("drop old gaps", p.db.dropGaps(ctx))
 	dropped, err := p.db.DropPartitions(ctx)
 	p.trace("drop partitions", err)
 	for _, name := range dropped {
@@ -125,17 +130,32 @@ func (p *Process) forget(err error, lanes []laneKey) {
 	p.orphans = append(p.orphans, orphan{doubt.XID, lanes})
 }
 
+// adopted takes lanes off the orphans: they were acquired, so the transaction in doubt has not been committed, or was
+// settled by others since.
+func (p *Process) adopted(lanes []laneKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.orphans {
+		o := &p.orphans[i]
+		o.lanes = slices.DeleteFunc(slices.Clone(o.lanes), func(k laneKey) bool { return slices.Contains(lanes, k) })
+	}
+}
+
 // settleOrphans looks the transactions in doubt up and frees their lanes.
 func (p *Process) settleOrphans(ctx context.Context) error {
+	if !p.acquiring.TryLock() {
+		return nil // at the next renewal
+	}
+	defer p.acquiring.Unlock()
 	p.mu.Lock()
-	orphans := p.orphans
+	orphans := slices.Clone(p.orphans)
 	p.mu.Unlock()
 	for _, o := range orphans {
-		committed, known := p.db.ask(ctx, o.xid)
-		if !known {
+		verdict, _ := p.db.ask(ctx, o.xid)
+		if verdict == unknown || verdict == running {
 			return nil // at the next renewal
 		}
-		if committed {
+		if verdict == committed { // perhaps another transaction under its id; then the lanes are not ours, or do not exist
 			const free = `UPDATE {schema}.lane l SET owner = NULL, due = now() FROM unnest($1::text[], $2::text[]) u(endpoint, key)
 				WHERE l.endpoint = u.endpoint AND l.key = u.key AND l.owner = $3`
 			endpoints, keys := splitKeys(o.lanes)

@@ -59,6 +59,16 @@ func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := db.sizes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name := range s.of {
+		at(name)
+	}
+	for name, e := range found {
+		e.Queue = s.queue(name)
+	}
 	db.stats.mu.Lock()
 	defer db.stats.mu.Unlock()
 	for name, c := range db.stats.endpoints {
@@ -145,11 +155,19 @@ func (db *DB) Position(ctx context.Context) (status.PositionState, error) {
 		if err := tx.QueryRow(ctx, db.sql(rest)).Scan(&s.SchemaVersion, &s.Processes); err != nil {
 			return err
 		}
+		if s.Reader, err = db.readerOf(ctx, tx); err != nil {
+			return err
+		}
 		return tx.QueryRow(ctx, size, db.cfg.Schema).Scan(&s.Bytes)
 	})
+	if err != nil || !s.Bound {
+		return s, err
+	}
+	kept, err := db.sizes(ctx)
 	if err != nil {
 		return status.PositionState{}, err
 	}
+	s.Queue = kept.all()
 	return s, nil
 }
 

@@ -63,7 +63,7 @@ func TestRoundTrip(t *testing.T) {
 func TestInvariant2SupersededBatchWritesNothing(t *testing.T) {
 	db := openState(t, nil)
 	p, other := register(t, db), register(t, db)
-	f, g := newFeed(t, p), newFeed(t, other)
+	g, f := newFeed(t, other), newFeed(t, p) // p is the reader
 	f.enqueue(t, all, f.delivery("a", "m/1"))
 	f.enqueue(t, all, f.delivery("a", "m/1")) // the row is found by its place now
 	for name, from := range map[string]delivery.Position{

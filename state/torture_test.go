@@ -216,9 +216,12 @@ func torture(t *testing.T, total int, disturb func(context.Context, *DB)) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	time.Sleep(50 * time.Millisecond) // the last Finish commits
 	if ctx.Err() != nil {
 		t.Errorf("stuck: %d of %d ended", l.count, made)
+	}
+	look := open(t, Config{DSN: db.cfg.DSN})
+	for end := time.Now().Add(30 * time.Second); left(ctx, look) != 0 && time.Now().Before(end); { // until the last Finish has been committed
+		time.Sleep(10 * time.Millisecond)
 	}
 	cancel()
 	wg.Wait()
@@ -231,6 +234,16 @@ func torture(t *testing.T, total int, disturb func(context.Context, *DB)) {
 		t.Errorf("left over: %d queue rows, %d lanes; %d of %d logged", q, lanes, rows(t, db, "delivery"), made)
 	}
 	consistent(t, db)
+	proveComplete(t, db)
+}
+
+// left counts what is in the queue; sessions may be ended while it does.
+func left(ctx context.Context, db *DB) int {
+	var n int
+	if err := db.pool.QueryRow(ctx, db.sql("SELECT (SELECT count(*) FROM {schema}.queue) + (SELECT count(*) FROM {schema}.lane)")).Scan(&n); err != nil {
+		return -1
+	}
+	return n
 }
 
 // Invariant 4: with several processes at work every delivery is in one pair of hands at a time, lanes keep
@@ -243,7 +256,7 @@ func TestTortureWithBrokenConnections(t *testing.T) {
 		admin := pgtest.Connect(t, db.cfg.DSN)
 		for ctx.Err() == nil {
 			time.Sleep(30 * time.Millisecond)
-			const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'walhook'
+			const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'walhook%'
 				ORDER BY random() LIMIT 2`
 			if _, err := admin.Exec(ctx, kill); err != nil && ctx.Err() == nil {
 				t.Error(err)

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"walhook/internal/failpoint"
 )
 
 // transaction is a read-committed transaction that sends its statements in pipelined batches: BEGIN goes
@@ -20,8 +22,8 @@ type transaction struct {
 	xid  int64 // 0 until the first batch has been answered
 }
 
-// DoubtError says that it could not be found out whether a transaction was committed, because the
-// caller's time ended while the server was away.
+// DoubtError says that it could not be found out whether a transaction was committed: the caller's time ended while the server
+// was away, or the server has crashed, and may mean another transaction by the same id.
 type DoubtError struct {
 	XID int64
 	Err error // why the commit had no answer
@@ -65,6 +67,10 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 	return t.conn.SendBatch(ctx, b).Close()
 }
 
+// letGo ends a batch with large arguments. The driver keeps a connection's last arguments, encoded, until the connection is
+// used again (invariant 9); those of an empty statement are small.
+func letGo(b *pgx.Batch) { b.Queue("SELECT") }
+
 // rollback ends the transaction; the pool discards the connection if that fails.
 func (t *transaction) rollback(ctx context.Context) {
 	if t.conn.Conn().IsClosed() || t.conn.Conn().PgConn().TxStatus() == 'I' {
@@ -84,7 +90,9 @@ func (t *transaction) commit(ctx context.Context) error {
 	}
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	results, err := t.conn.Conn().PgConn().Exec(cctx, "COMMIT").ReadAll()
+	answer := t.conn.Conn().PgConn().Exec(cctx, "COMMIT")
+	failpoint.Hit(failpoint.CommitSent)
+	results, err := answer.ReadAll()
 	var pg *pgconn.PgError
 	switch {
 	case err == nil && results[0].CommandTag.String() == "COMMIT":
@@ -98,7 +106,7 @@ func (t *transaction) commit(ctx context.Context) error {
 	if f := t.db.cfg.Trace.CommitInDoubt; f != nil {
 		f(err)
 	}
-	switch status, known := t.db.fate(ctx, t.xid); {
+	switch status, known := t.db.fate(ctx, t.xid, incarnationOf(t.conn.Conn())); {
 	case !known:
 		return &DoubtError{XID: t.xid, Err: err}
 	case status:
@@ -108,15 +116,21 @@ func (t *transaction) commit(ctx context.Context) error {
 }
 
 // fate finds out whether a transaction was committed. It asks until the server answers or, when the context has ended, for a
-// grace more.
-func (db *DB) fate(ctx context.Context, xid int64) (committed, known bool) {
+// grace more. Of a transaction of an earlier incarnation of the server it can only be known that it was not.
+func (db *DB) fate(ctx context.Context, xid int64, incarnation string) (done, known bool) {
 	grace, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(db.grace, cancel) })
 	defer stop()
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		if committed, known = db.ask(grace, xid); known {
-			return committed, true
+		v, now := db.ask(grace, xid)
+		switch {
+		case v == aborted:
+			return false, true
+		case v != unknown && (now != incarnation || incarnation == ""):
+			return false, false
+		case v == committed:
+			return true, true
 		}
 		select {
 		case <-grace.Done():
@@ -126,19 +140,36 @@ func (db *DB) fate(ctx context.Context, xid int64) (committed, known bool) {
 	}
 }
 
-// ask looks a transaction's fate up once.
-func (db *DB) ask(ctx context.Context, xid int64) (committed, known bool) {
+// verdict is what the server says of a transaction's id.
+type verdict int
+
+const (
+	unknown verdict = iota // it does not answer
+	running                // the transaction has not ended yet
+	aborted
+	committed // or another one under the same id, if the server has crashed since
+)
+
+// ask looks a transaction's fate up once, and says which incarnation of the server has answered.
+func (db *DB) ask(ctx context.Context, xid int64) (v verdict, incarnation string) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	const status = `SELECT coalesce(txid_status($1), 'aborted')`
 	var s string
-	err := db.pool.QueryRow(ctx, status, xid).Scan(&s)
+	err := db.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		incarnation = incarnationOf(conn.Conn())
+		return conn.QueryRow(ctx, status, xid).Scan(&s)
+	})
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg) && pg.Code == "22023":
-		return false, true // "in the future": a server that never saw it (a standby that was promoted)
-	case err != nil, s == "in progress":
-		return false, false
+		return aborted, incarnation // "in the future": a server that never saw it (a standby that was promoted)
+	case err != nil:
+		return unknown, ""
+	case s == "in progress":
+		return running, incarnation
+	case s == "committed":
+		return committed, incarnation
 	}
-	return s == "committed", true
+	return aborted, incarnation
 }

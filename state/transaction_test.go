@@ -120,7 +120,7 @@ func TestCommitInDoubt(t *testing.T) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart}); err != nil {
+	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		t.Fatal(err)
 	}
 	p := register(t, db)
@@ -167,7 +167,7 @@ func TestDoubtThatOutlivesItsCaller(t *testing.T) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart}); err != nil {
+	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		t.Fatal(err)
 	}
 	p := register(t, db)
