@@ -10,8 +10,10 @@
 //   - End: the end of WAL as far as walhook knows it.
 //   - Lag: End minus Handled, in bytes; in seconds, how long ago Handled was End.
 //   - Stalled: the stream lags and has not moved for [Config.StallAfter].
-//   - Ready: the identity check has passed, the stream is attached and not stalled, the state
-//     database answers. A dead endpoint does not make walhook unready: its deliveries wait.
+//   - Role: of several processes on one state one is the reader, the others stand by. All deliver.
+//   - Ready: the process is able to do its part. For the reader: the identity check has passed, the stream is attached and
+//     not stalled, the state database answers. For a stand-by: the check has passed, the state database answers, it
+//     could take over. A dead endpoint does not make walhook unready: its deliveries wait.
 //
 // # Access
 //

@@ -15,12 +15,13 @@ type Document struct {
 	Ready   bool      `json:"ready"`             // as /readyz
 	Reasons []string  `json:"reasons,omitempty"` // why not ready, in words
 
-	Process   *Process   `json:"process,omitempty"` // nil unless live
-	Source    Source     `json:"source"`
-	Position  Position   `json:"position"`
-	State     StateInfo  `json:"state"`
-	Endpoints []Endpoint `json:"endpoints"`
-	Rules     []Rule     `json:"rules"`
+	Process   *Process     `json:"process,omitempty"` // nil unless live
+	Reader    *ReaderState `json:"reader,omitempty"`  // the process that has the right to read the slot; absent when none with a valid lease has
+	Source    Source       `json:"source"`
+	Position  Position     `json:"position"`
+	State     StateInfo    `json:"state"`
+	Endpoints []Endpoint   `json:"endpoints"`
+	Rules     []Rule       `json:"rules"`
 }
 
 // Process is the running walhook.
@@ -30,6 +31,7 @@ type Process struct {
 	Host    string    `json:"host"`
 	Started time.Time `json:"started_at"`
 	Uptime  float64   `json:"uptime_seconds"`
+	Role    string    `json:"role"` // reader, standby or joining
 }
 
 // Source is the database that is read, and the stream from it.
@@ -50,6 +52,11 @@ type Source struct {
 	Headroom  *int64    `json:"headroom_bytes,omitempty"` // WAL until the slot is lost (max_slot_wal_keep_size); absent when unlimited or unknown
 	SlotError string    `json:"slot_error,omitempty"`     // why the slot could not be looked at
 	SlotAt    time.Time `json:"slot_checked_at,omitzero"`
+
+	Behind        int64       `json:"slot_behind_bytes"`     // WAL from the slot's confirmed position to the end
+	BehindSeconds float64     `json:"slot_behind_seconds"`   // how long ago the confirmed position was the end of WAL
+	Alarms        []SlotAlarm `json:"slot_alarms,omitempty"` // what about the slot needs a person now
+	Guard         *SlotGuard  `json:"slot_guard,omitempty"`  // the limit of WAL that the slot may keep; absent when there is none
 }
 
 // Position is how far ingest has come.
@@ -69,6 +76,7 @@ type Position struct {
 	Transactions int64     `json:"transactions"`           // handled by this process
 	InFlight     int       `json:"transactions_in_flight"` // received and not handled
 	Error        string    `json:"error,omitempty"`        // why the last batch could not be committed
+	ErrorHint    string    `json:"error_hint,omitempty"`   // what to do about it
 	ErrorAt      time.Time `json:"error_at,omitzero"`
 }
 
@@ -81,6 +89,8 @@ type StateInfo struct {
 	SchemaVersion int       `json:"schema_version"`
 	Bytes         int64     `json:"bytes"`
 	Processes     int       `json:"processes"`
+
+	Queue QueueState `json:"queue"` // of all endpoints together
 }
 
 // Endpoint is one endpoint: what the state knows, and what the process does for it
@@ -113,21 +123,23 @@ type Info struct {
 }
 
 // compose makes the document from what is known. It is pure.
-func compose(now time.Time, info Info, figures figures, stream cdc.Progress, handler HandlerState, slot SlotState, activity []Activity) Document {
+func compose(now time.Time, info Info, figures figures, role Role, stream cdc.Progress, handler HandlerState, slot SlotState, activity []Activity) Document {
 	d := Document{
 		At: now.UTC(), Live: true,
-		Process: &Process{Version: info.Version, PID: info.PID, Host: info.Host, Started: info.Started.UTC(), Uptime: now.Sub(info.Started).Seconds()},
+		Process: &Process{Version: info.Version, PID: info.PID, Host: info.Host, Started: info.Started.UTC(), Uptime: now.Sub(info.Started).Seconds(), Role: role.Name},
+		Reader:  figures.position.Reader,
 		Source: Source{
 			Database: info.Database, Slot: info.Slot, Publication: info.Publication,
 			Connected: stream.Connected, Server: stream.Session.Server, Reconnects: stream.Reconnects,
 			LastMessage: utc(stream.LastMessage), LastError: stream.LastError, LastErrorAt: utc(stream.LastErrorAt),
 			WALStatus: slot.WALStatus, Retained: slot.Retained, SlotError: slot.Error, SlotAt: utc(slot.At),
+			Behind: slot.Behind, BehindSeconds: slot.BehindFor.Round(time.Millisecond).Seconds(), Alarms: slot.Alarms, Guard: slot.Guard,
 		},
 		Position: Position{
 			LSN: figures.position.Position.LSN.String(), UpdatedAt: utc(figures.position.UpdatedAt), OpenCount: figures.position.Position.Count,
 			Open: lsn(figures.position.Position.Open), Received: lsn(stream.Received), Handled: lsn(stream.Handled), Confirmed: lsn(stream.Confirmed),
 			End: lsn(end(stream, slot)), LagBytes: lagBytes(stream, slot), LastCommit: utc(stream.LastCommit),
-			Transactions: stream.Transactions, InFlight: stream.InFlight, Error: handler.Error, ErrorAt: utc(handler.At),
+			Transactions: stream.Transactions, InFlight: stream.InFlight, Error: handler.Error, ErrorHint: handler.Hint, ErrorAt: utc(handler.At),
 		},
 		State: figures.info(),
 	}
@@ -146,7 +158,7 @@ func compose(now time.Time, info Info, figures figures, stream cdc.Progress, han
 // answers.
 func Offline(now time.Time, info Info, endpointStates []EndpointState, ruleStates []RuleState, position PositionState) Document {
 	f := figures{endpoints: endpointStates, rules: ruleStates, position: position, at: now}
-	d := compose(now, info, f, cdc.Progress{}, HandlerState{}, SlotState{}, nil)
+	d := compose(now, info, f, Role{}, cdc.Progress{}, HandlerState{}, SlotState{}, nil)
 	d.Live, d.Process = false, nil
 	d.Source.Database, d.Source.Slot = position.Database, position.Slot
 	d.Reasons = []string{"no running process was asked"}

@@ -2,10 +2,13 @@ package status
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"walhook/cdc"
 )
 
 // metrics are the Prometheus view of the document. The names are a contract; the help texts say what they mean.
@@ -56,6 +59,7 @@ func counter(name, help string, labels ...string) family {
 
 var (
 	ready        = gauge("ready", "1 when /readyz is true.")
+	reader       = gauge("reader", "1 when this process has the right to read the slot, 0 when it stands by.")
 	started      = gauge("start_time_seconds", "When the process started, in seconds since the epoch.")
 	connected    = gauge("stream_connected", "1 while the replication stream is attached.")
 	reconnects   = counter("stream_reconnects_total", "Times the stream was attached again since the process started.")
@@ -64,6 +68,12 @@ var (
 	lagS         = gauge("lag_seconds", "How long ago the handled position was the end of WAL.")
 	retained     = gauge("slot_retained_bytes", "WAL that the slot keeps on the server's disk.")
 	headroom     = gauge("slot_headroom_bytes", "WAL that may still be written before the slot is lost; absent when unlimited.")
+	behind       = gauge("slot_behind_bytes", "WAL from the slot's confirmed position to the end of WAL.")
+	behindFor    = gauge("slot_behind_seconds", "How long ago the slot's confirmed position was the end of WAL.")
+	slotUp       = gauge("slot_up", "1 when the last look at the slot succeeded.")
+	slotStatus   = gauge("slot_wal_status", "1 for the slot's present wal_status.", "status")
+	slotAlarm    = gauge("slot_alarm", "1 while the alarm is raised.", "alarm")
+	guardLimit   = gauge("slot_guard_limit_bytes", "WAL that the slot may keep before the slot guard acts; absent without a guard.")
 	stateUp      = gauge("state_up", "1 when the state database answered.")
 	stateBytes   = gauge("state_bytes", "Size of the state schema on disk.")
 	pending      = gauge("endpoint_pending", "Deliveries in the queue.", "endpoint")
@@ -83,9 +93,12 @@ var (
 // Describe sends every family.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
-		ready, started, connected, reconnects, transactions, lagB, lagS, retained, headroom, stateUp, stateBytes, pending, retrying, held,
+		ready, reader, started, connected, reconnects, transactions, lagB, lagS, retained, headroom, behind, behindFor, slotUp, slotStatus, slotAlarm, guardLimit, stateUp, stateBytes, pending, retrying, held,
 		oldest, inFlight, disabled, deadLetters, deliveries, failures, matched, parked, parkedTotal,
 	} {
+		ch <- f.desc
+	}
+	for _, f := range queueFamilies {
 		ch <- f.desc
 	}
 }
@@ -98,6 +111,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(ready, truth(d.Ready))
 	if d.Process != nil {
+		send(reader, truth(d.Process.Role == RoleReader))
 		send(started, float64(d.Process.Started.UnixMilli())/1000)
 	}
 	send(connected, truth(d.Source.Connected))
@@ -109,9 +123,26 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if d.Source.Headroom != nil {
 		send(headroom, float64(*d.Source.Headroom))
 	}
+	send(behind, float64(d.Source.Behind))
+	send(behindFor, d.Source.BehindSeconds)
+	send(slotUp, truth(d.Source.SlotError == "" && !d.Source.SlotAt.IsZero()))
+	if d.Source.WALStatus != "" {
+		send(slotStatus, 1, d.Source.WALStatus)
+	}
+	for _, name := range cdc.AlarmNames {
+		on := slices.ContainsFunc(d.Source.Alarms, func(a SlotAlarm) bool { return a.Name == string(name) })
+		send(slotAlarm, truth(on), string(name))
+	}
+	if g := d.Source.Guard; g != nil {
+		send(guardLimit, float64(g.MaxRetained))
+	}
 	send(stateUp, truth(d.State.Reachable))
 	send(stateBytes, float64(d.State.Bytes))
+	send(allRows, float64(d.State.Queue.Rows))
+	send(allBytes, float64(d.State.Queue.Bytes))
+	send(allRatio, d.State.Queue.Ratio)
 	for _, e := range d.Endpoints {
+		e.Queue.collect(send, e.Name)
 		send(pending, float64(e.Pending), e.Name)
 		send(retrying, float64(e.Retrying), e.Name)
 		send(held, float64(e.HeldLanes), e.Name)

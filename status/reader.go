@@ -37,6 +37,8 @@ type EndpointState struct {
 	OldestPending time.Time `json:"oldest_pending,omitzero"`  // commit time of the oldest pending delivery's transaction
 	NextAttempt   time.Time `json:"next_attempt_at,omitzero"` // when the first waiting lane is due
 
+	Queue QueueState `json:"queue"` // its limits
+
 	Dead           int64 `json:"dead"`            // dead letters kept now
 	Delivered      int64 `json:"delivered"`       // total, ever
 	FailedAttempts int64 `json:"failed_attempts"` // total, ever: attempts that ended without success
@@ -63,6 +65,13 @@ type RuleState struct {
 	LastError   string    `json:"last_error,omitempty"` // of the event parked last
 }
 
+// ReaderState is the process that has the right to read the slot.
+type ReaderState struct {
+	Process int64  `json:"process"` // its id in the state schema
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+}
+
 // PositionState is the durable position of ingest and what surrounds it.
 type PositionState struct {
 	Bound     bool              // the state belongs to a source already (invariants 5 and 8)
@@ -71,7 +80,10 @@ type PositionState struct {
 	Slot      string
 	Database  string // of the source, when it was bound
 
-	SchemaVersion int   // of the state schema's migrations
-	Bytes         int64 // size of the state schema on disk, indexes and partitions included; may lag by minutes
-	Processes     int   // processes with a valid lease
+	Reader *ReaderState // nil when no process with a valid lease has the right to read
+
+	SchemaVersion int        // of the state schema's migrations
+	Bytes         int64      // size of the state schema on disk, indexes and partitions included; may lag by minutes
+	Queue         QueueState // of all endpoints together
+	Processes     int        // processes with a valid lease
 }

@@ -9,7 +9,7 @@ import (
 
 // reasons tells why the process is not ready; none means ready. It is pure. An
 // idle stream is ready; so is one that is behind and moves.
-func reasons(now time.Time, f figures, stream cdc.Progress, handler HandlerState, slot SlotState, clock *lagClock, stallAfter time.Duration, blockers []string) []string {
+func reasons(now time.Time, f figures, role Role, stream cdc.Progress, handler HandlerState, slot SlotState, clock *LagClock, stallAfter time.Duration, blockers []string) []string {
 	all := append([]string(nil), blockers...)
 	switch {
 	case f.err != nil:
@@ -19,9 +19,14 @@ func reasons(now time.Time, f figures, stream cdc.Progress, handler HandlerState
 	case !f.position.Bound:
 		all = append(all, "the state is not bound to a source yet")
 	}
+	if role.Name == RoleStandby {
+		return append(all, standbyReasons(role, slot)...)
+	}
 	switch {
 	case slot.WALStatus == "lost":
-		all = append(all, "the slot is lost: the server has removed WAL that was still needed")
+		all = append(all, slotLost)
+	case role.Name == RoleJoining && role.Problem != "":
+		all = append(all, "it cannot join: "+role.Problem)
 	case !stream.Connected && stream.LastError != "":
 		all = append(all, "the stream is not connected: "+stream.LastError)
 	case !stream.Connected:
@@ -30,10 +35,23 @@ func reasons(now time.Time, f figures, stream cdc.Progress, handler HandlerState
 	if e := end(stream, slot); stream.Connected && clock.stalled(now, e, stallAfter) {
 		why := ""
 		if handler.Error != "" {
-			why = ": " + handler.Error
+			why = ": " + handler.words()
 		}
 		all = append(all, fmt.Sprintf("the stream has stood still at %s for %s although WAL goes on to %s%s",
 			stream.Handled, now.Sub(clock.moved).Round(time.Second), e, why))
+	} else if handler.Error != "" && now.Sub(handler.Since) >= failingAfter {
+		all = append(all, fmt.Sprintf("events have not been committed for %s: %s", now.Sub(handler.Since).Round(time.Second), handler.words()))
 	}
 	return all
+}
+
+// failingAfter is how long commits may fail before that is a reason: a restart of the state database takes no longer.
+const failingAfter = 5 * time.Second
+
+// words says what is wrong and what to do about it.
+func (h HandlerState) words() string {
+	if h.Hint == "" {
+		return h.Error
+	}
+	return h.Error + " (" + h.Hint + ")"
 }

@@ -31,7 +31,7 @@ type Server struct {
 	listener net.Listener
 
 	mu    sync.Mutex
-	clock lagClock
+	clock LagClock
 }
 
 // Listen takes the port, so that a port in use is told before anything else starts. The error is a *[ListenError].
@@ -139,7 +139,7 @@ func (s *Server) look(now time.Time) (stream cdc.Progress, slot SlotState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if stream.Connected && stream.ServerEnd != 0 {
-		s.clock.observe(now, stream.Handled, end(stream, slot))
+		s.clock.Observe(now, stream.Handled, end(stream, slot))
 	} else {
 		s.clock.advance(now, stream.Handled)
 	}
@@ -163,12 +163,17 @@ func (s *Server) Document(ctx context.Context) Document {
 	if s.sources.Blockers != nil {
 		blockers = s.sources.Blockers()
 	}
-	d := compose(now, s.info, f, stream, handler, slot, activity)
+	role := Role{Name: RoleReader}
+	if s.sources.Role != nil {
+		role = s.sources.Role()
+	}
+	stream = role.seenBy(stream, f)
+	d := compose(now, s.info, f, role, stream, handler, slot, activity)
 	_, age := stream.Lag(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.Position.LagSeconds = max(age, s.clock.lag(now)).Round(time.Millisecond).Seconds()
-	d.Reasons = reasons(now, f, stream, handler, slot, &s.clock, s.cfg.StallAfter, blockers)
+	d.Position.LagSeconds = role.lag(slot, max(age, s.clock.Lag(now))).Round(time.Millisecond).Seconds()
+	d.Reasons = reasons(now, f, role, stream, handler, slot, &s.clock, s.cfg.StallAfter, blockers)
 	d.Ready = len(d.Reasons) == 0
 	return d
 }

@@ -32,7 +32,7 @@ type fakeReader struct {
 
 func (r *fakeReader) Endpoints(context.Context) ([]EndpointState, error) {
 	return []EndpointState{
-		{Name: "erp", Pending: 3, Retrying: 1, Delivered: 40, FailedAttempts: 2, OldestPending: noon.Add(-90 * time.Second), LastError: "503 Service Unavailable", LastFailure: noon.Add(-time.Minute)},
+		{Name: "erp", Pending: 3, Retrying: 1, Queue: QueueState{Rows: 3, Bytes: 3000, MaxRows: 4, Ratio: .75, Parking: true, Alarm: true, Parked: 5, Dropped: 6, DeadBytes: 7}, Delivered: 40, FailedAttempts: 2, OldestPending: noon.Add(-90 * time.Second), LastError: "503 Service Unavailable", LastFailure: noon.Add(-time.Minute)},
 		{Name: "gone", Pending: 7},
 	}, nil
 }
@@ -43,7 +43,7 @@ func (r *fakeReader) Rules(context.Context) ([]RuleState, error) {
 
 func (r *fakeReader) Position(context.Context) (PositionState, error) {
 	r.asked.Add(1)
-	return PositionState{Bound: r.bound, Position: delivery.Position{LSN: 100}, SchemaVersion: 1, Bytes: 2048}, r.err
+	return PositionState{Bound: r.bound, Position: delivery.Position{LSN: 100}, Reader: &ReaderState{Process: 3, Host: "other", PID: 99}, SchemaVersion: 1, Bytes: 2048, Queue: QueueState{Rows: 10, Bytes: 9000, Ratio: .25}}, r.err
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -55,6 +55,8 @@ type fixture struct {
 	stream cdc.Progress
 	slot   SlotState
 	reader *fakeReader
+
+	handler HandlerState
 }
 
 func newFixture(t *testing.T, cfg Config) *fixture {
@@ -70,6 +72,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 	s, err := New(cfg, info, Sources{
 		State: f.reader, Stream: func() cdc.Progress { return f.stream }, Slot: func() SlotState { return f.slot },
 		Activity: func() []Activity { return []Activity{{Endpoint: "erp", InFlight: 2}} },
+		Handler:  func() HandlerState { return f.handler },
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +149,20 @@ func TestReadyz(t *testing.T) {
 			f.slot.CurrentWAL = 5000
 			f.pass(61 * time.Second)
 		}, "stood still"},
+		{"commits fail for a moment", func(f *fixture) {
+			f.handler = HandlerState{Error: "no space", Since: f.now}
+			f.pass(4 * time.Second)
+		}, ""},
+		{"commits fail", func(f *fixture) {
+			f.handler = HandlerState{Error: "no space", Hint: "free some", Since: f.now}
+			f.stream.Received, f.stream.ServerEnd = 500, 500
+			f.pass(7 * time.Second)
+		}, "events have not been committed for 7s: no space (free some)"},
+		{"commits fail and it stands still", func(f *fixture) {
+			f.handler = HandlerState{Error: "no space", Hint: "free some", Since: f.now}
+			f.stream.Received, f.stream.ServerEnd = 500, 500
+			f.pass(61 * time.Second)
+		}, "0/1F4: no space (free some)"},
 		{"behind but moving", func(f *fixture) {
 			f.stream.ServerEnd = 1 << 30
 			for range 120 {
@@ -208,15 +225,15 @@ func TestLagSeconds(t *testing.T) {
 }
 
 func TestLagClockIsBounded(t *testing.T) {
-	var c lagClock
-	c.observe(noon, 1, 1)
+	var c LagClock
+	c.Observe(noon, 1, 1)
 	for i := range 100_000 {
-		c.observe(noon.Add(time.Duration(i)*time.Second), 1, cdc.LSN(2+i))
+		c.Observe(noon.Add(time.Duration(i)*time.Second), 1, cdc.LSN(2+i))
 	}
 	if len(c.samples) > lagSamples {
 		t.Fatalf("%d samples", len(c.samples))
 	}
-	if got := c.lag(noon.Add(100_000 * time.Second)); got < 99_000*time.Second || got > 100_001*time.Second {
+	if got := c.Lag(noon.Add(100_000 * time.Second)); got < 99_000*time.Second || got > 100_001*time.Second {
 		t.Errorf("lag after an outage of 100,000 s is %s", got)
 	}
 }
@@ -258,10 +275,16 @@ func TestMetrics(t *testing.T) {
 		"walhook_ready 1\n", "walhook_stream_connected 1\n", "walhook_lag_bytes 0\n", `walhook_endpoint_pending{endpoint="erp"} 3`,
 		`walhook_deliveries_total{endpoint="erp",result="delivered"} 40`, `walhook_rule_matched_total{rule="confirmed"} 12`,
 		`walhook_attempt_duration_seconds_count{endpoint="erp",result="delivered"} 1`, `walhook_build_info{`, "go_goroutines ", `walhook_endpoint_oldest_pending_seconds{endpoint="erp"} 90`,
+		`walhook_queue_rows{endpoint="erp"} 3`, `walhook_queue_bytes{endpoint="erp"} 3000`, `walhook_queue_max_rows{endpoint="erp"} 4`, `walhook_queue_ratio{endpoint="erp"} 0.75`,
+		`walhook_queue_alarm{endpoint="erp"} 1`, `walhook_queue_parking{endpoint="erp"} 1`, `walhook_queue_parked_total{endpoint="erp"} 5`, `walhook_queue_dropped_total{endpoint="erp"} 6`,
+		`walhook_endpoint_dead_letter_bytes{endpoint="erp"} 7`, `walhook_queue_alarm{endpoint="shop"} 0`, "walhook_state_queue_rows 10\n", "walhook_state_queue_bytes 9000\n", "walhook_state_queue_ratio 0.25\n",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
+	}
+	if strings.Contains(body, `queue_max_bytes{endpoint="erp"`) {
+		t.Error("a limit is reported where there is none")
 	}
 	if strings.Contains(body, "slot_headroom") {
 		t.Error("headroom is reported although WAL is unlimited")

@@ -16,6 +16,25 @@ type SlotState struct {
 	CurrentWAL cdc.LSN // the end of WAL
 	Retained   int64   // bytes of WAL that the slot keeps
 	Headroom   int64   // bytes of WAL that may still be written before the slot is lost; -1 when unlimited
+
+	Behind    int64         // bytes of WAL that the confirmed position is behind the end
+	BehindFor time.Duration // how long ago the confirmed position was the end
+	Alarms    []SlotAlarm   // that are raised
+	Guard     *SlotGuard    // nil when there is none
+}
+
+// SlotAlarm says what about the slot needs a person, and since when.
+type SlotAlarm struct {
+	Name    string    `json:"name"` // retained, lag, headroom, lost, guard, unseen
+	Since   time.Time `json:"since"`
+	Message string    `json:"message"`
+	Hint    string    `json:"hint,omitempty"`
+}
+
+// SlotGuard is the limit of WAL that the slot may keep.
+type SlotGuard struct {
+	MaxRetained int64  `json:"max_retained_bytes"`
+	Action      string `json:"action"` // drop or stop
 }
 
 // Activity is what the engine does for one endpoint at this moment.
@@ -28,7 +47,9 @@ type Activity struct {
 // HandlerState is how the last batch fared on its way into the state schema.
 type HandlerState struct {
 	Error string // why it could not be committed; "" once one has passed
+	Hint  string // what to do about it, where that is known
 	At    time.Time
+	Since time.Time // of the first failure since one has passed
 }
 
 // Sources are where a document comes from. All functions but State may be nil, are
@@ -38,18 +59,19 @@ type Sources struct {
 	Stream   func() cdc.Progress
 	Handler  func() HandlerState
 	Slot     func() SlotState
+	Role     func() Role // nil: the only process, which reads
 	Activity func() []Activity
 	Blockers func() []string // further reasons not to be ready: "the identity check has not passed yet"
 }
 
-// lagSamples bounds the memory of a lagClock (invariant 9).
+// lagSamples bounds the memory of a LagClock (invariant 9).
 const lagSamples = 512
 
-// lagClock tells lag in seconds: it remembers where the end of WAL was at which
+// LagClock tells lag in seconds: it remembers where the end of WAL was at which
 // time, and so how long ago the position that has been handled now was the end. During a
 // long outage old samples are thinned out, so the answer is coarse by a
 // small fraction of the outage. Not safe for concurrent use.
-type lagClock struct {
+type LagClock struct {
 	samples []lagSample // ascending in both
 	handled cdc.LSN
 	moved   time.Time // when handled last grew
@@ -60,9 +82,9 @@ type lagSample struct {
 	end cdc.LSN
 }
 
-// observe notes a fresh look at the stream: end is where WAL ended at the time now. Without a
+// Observe notes a fresh look at the stream: end is where WAL ended at the time now. Without a
 // connection there is no fresh look: call advance.
-func (c *lagClock) observe(now time.Time, handled, end cdc.LSN) {
+func (c *LagClock) Observe(now time.Time, handled, end cdc.LSN) {
 	c.advance(now, handled)
 	if n := len(c.samples); n > 0 && c.samples[n-1].end >= end {
 		// Nothing was written since: the end was still here at this time.
@@ -82,7 +104,7 @@ func (c *lagClock) observe(now time.Time, handled, end cdc.LSN) {
 }
 
 // advance notes how far the stream has been handled.
-func (c *lagClock) advance(now time.Time, handled cdc.LSN) {
+func (c *LagClock) advance(now time.Time, handled cdc.LSN) {
 	if handled > c.handled || c.moved.IsZero() {
 		c.handled, c.moved = max(c.handled, handled), now
 	}
@@ -94,9 +116,9 @@ func (c *lagClock) advance(now time.Time, handled cdc.LSN) {
 	c.samples = c.samples[keep:]
 }
 
-// lag returns how long ago the handled position was the end of WAL; zero when
+// Lag returns how long ago the handled position was the end of WAL; zero when
 // nothing is known yet.
-func (c *lagClock) lag(now time.Time) time.Duration {
+func (c *LagClock) Lag(now time.Time) time.Duration {
 	if len(c.samples) == 0 {
 		return 0
 	}
@@ -104,12 +126,12 @@ func (c *lagClock) lag(now time.Time) time.Duration {
 }
 
 // stalled says that WAL is ahead and nothing has been handled for a while.
-func (c *lagClock) stalled(now time.Time, end cdc.LSN, after time.Duration) bool {
+func (c *LagClock) stalled(now time.Time, end cdc.LSN, after time.Duration) bool {
 	return end > c.handled && now.Sub(c.moved) >= after && c.behindFor(now) >= after
 }
 
 // behindFor is how long an end of WAL has been known that was not reached.
-func (c *lagClock) behindFor(now time.Time) time.Duration {
+func (c *LagClock) behindFor(now time.Time) time.Duration {
 	for _, s := range c.samples {
 		if s.end > c.handled {
 			return now.Sub(s.at)
