@@ -26,10 +26,33 @@ test-race:
 test-short: ## Run the tests without the race detector
 	$(GO) test -timeout 5m ./...
 
+.PHONY: giant
+giant: ## Measure memory with transactions of a million rows and 500,000 deliveries waiting (about half an hour)
+	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 3h -v -run '^(TestGiant|TestBacklog)' ./internal/acceptance
+
+TORTURE ?= 10m
+.PHONY: torture
+torture: ## Kill walhook at every fail point and at random, for TORTURE (default 10m)
+	WALHOOK_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 24h -v -run '^TestTorture$$' ./internal/torture
+
+.PHONY: fencing
+fencing: ## Stop the reader at every place between two commits and let another take over
+	WALHOOK_LONG=1 $(GO) test -race -count=1 -timeout 20m ./internal/fencing
+
+BULK ?= 50000
+.PHONY: bulk
+bulk: ## Retry and replay BULK deliveries (default 50000) while walhook runs, with interruptions
+	WALHOOK_BULK=$(BULK) $(GO) test -count=1 -timeout 1h -v -run '^TestBulk$$' ./internal/acceptance
+
+.PHONY: survival
+survival: ## Let servers and networks come and go for minutes at a time
+	WALHOOK_LONG=1 $(GO) test -count 1 -timeout 30m -v ./internal/survival
+
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./internal/failpoint
 	$(GO) tool staticcheck ./...
 
 FUZZTIME ?= 20s

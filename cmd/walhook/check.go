@@ -7,13 +7,14 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"walhook/cdc"
 	"walhook/cdc/catalog"
-	"walhook/delivery"
-	"walhook/state"
 )
 
 // report is what check found, as --json prints it.
@@ -31,12 +32,24 @@ type finding struct {
 	Code     string `json:"code"`
 	Severity string `json:"severity"` // error, warning, info
 	Message  string `json:"message"`
-	Hint     string `json:"hint,omitempty"`
+	Hint     string `json:"hint"`
 	Setup    bool   `json:"setup,omitempty"` // `walhook setup` does away with it
 }
 
-func (r *report) add(severity cdc.Severity, code, message, hint string) {
+func (r *report) add(severity cdc.Severity, code, message, hint string) *finding {
 	r.Findings = append(r.Findings, finding{Code: code, Severity: string(severity), Message: message, Hint: hint})
+	return &r.Findings[len(r.Findings)-1]
+}
+
+// fault adds what an error says, with its own remedy unless a better one is known.
+func (r *report) fault(severity cdc.Severity, code string, err error, hint string) *finding {
+	if hint == "" {
+		hint = hintOf(err)
+	}
+	if hint == "" {
+		hint = "the message is the server's or the system's own: look it up in its manual"
+	}
+	return r.add(severity, code, err.Error(), hint)
 }
 
 // preflight adds what cdc found.
@@ -56,151 +69,176 @@ func (r *report) count(severity cdc.Severity) int {
 	return n
 }
 
+func (r *report) has(code string) bool {
+	return slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Code == code })
+}
+
+// exit is the status that the report ends the command with.
+func (r *report) exit() error {
+	switch {
+	case r.has("rule"):
+		return errQuiet(exitUsage)
+	case !r.OK:
+		return errQuiet(exitEnvironment)
+	}
+	return nil
+}
+
 func (a *app) checkCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, codes bool
+	var ownerDSN string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Find what is missing before walhook can run",
 		Long: `check reads the configuration, compiles the rules against the live schema and looks at the
-server, the slot, the publication, every table, the state schema and the endpoints' files. It changes
-nothing. Each finding comes with its remedy. It ends with status 3 when a finding is an error, and
-with 2 when the configuration or a rule is wrong.`,
-		Example: "  walhook check\n  walhook check --json | jq '.findings[] | select(.severity == \"error\")'",
+server, the slot, the publication, every table, the state schema, the endpoints' files and this machine. It changes
+nothing and sends nothing. Every finding comes with its remedy. It ends with status 3 when a finding of severity error
+keeps walhook from running, and with 2 when the configuration or a rule is wrong.
+
+Where walhook's own role cannot log in yet, give the login of the tables' owner with --dsn, as for setup: check then looks
+through it at what the role may do.`,
+		Example: "  walhook check\n  walhook check --json | jq '.findings[] | select(.severity == \"error\")'\n  walhook check --codes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if codes {
+				return a.printCodes(asJSON)
+			}
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			r, err := cfg.check(cmd.Context())
-			if err != nil {
+			k := &checker{cfg: cfg, now: time.Now}
+			if err := k.run(cmd.Context(), ownerDSN); err != nil {
 				return err
 			}
 			if asJSON {
-				err = a.printJSON(r)
+				err = a.printJSON(k.report)
 			} else {
-				err = r.print(a.stdout)
+				err = k.report.print(a.stdout)
 			}
-			if err == nil && !r.OK {
-				return errQuiet(exitEnvironment)
-			}
-			return err
+			return errors.Join(err, k.report.exit())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&codes, "codes", false, "list what can be found, by code, and end")
+	c.Flags().StringVar(&ownerDSN, "dsn", "", "login of the tables' owner, to look with when walhook's own role cannot yet")
 	return c
 }
 
-// check collects findings. The error is what keeps it from looking at all: no
-// connection, or a rule that is wrong.
-func (c *Config) check(ctx context.Context) (*report, error) {
-	r := &report{Rules: len(c.Rules), Findings: []finding{}}
-	for _, w := range c.Warnings {
-		r.add(cdc.SeverityWarning, "configuration", w, "")
+// checker collects findings. Only what ends the command itself, such as an interrupt, is an error.
+type checker struct {
+	cfg    *Config
+	now    func() time.Time
+	report *report
+	blind  bool // what the rules need is not known
+}
+
+func (k *checker) run(ctx context.Context, ownerDSN string) error {
+	k.report = &report{Rules: len(k.cfg.Rules), Findings: []finding{}}
+	k.machine()
+	facts, cat := k.source(ctx, ownerDSN)
+	if facts != nil || !k.cfg.stateInSource() { // one database that does not answer is one finding
+		k.state(ctx, facts, cat)
 	}
-	if len(c.Rules) == 0 {
-		r.add(cdc.SeverityWarning, "no_rules", "there is no rule: nothing will be sent", "add a [[rules]] table; config.example.toml has some")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	c.checkSender(r)
-	conn, err := connect(ctx, "source.dsn", c.Source.DSN.reveal())
+	k.report.OK = k.report.count(cdc.SeverityError) == 0
+	return nil
+}
+
+// source looks at the source. What it found out is nil when it could not look.
+func (k *checker) source(ctx context.Context, ownerDSN string) (*cdc.Facts, *catalog.Catalog) {
+	dsn := k.cfg.Source.DSN.reveal()
+	conn, err := connect(ctx, "source.dsn", dsn)
+	role, own := "", true
 	if err != nil {
-		return nil, err
+		k.report.fault(cdc.SeverityError, "source_unreachable", err, "")
+		if ownerDSN == "" {
+			return nil, nil
+		}
+		role, own = targetOf(dsn).user, false
+		if conn, err = connect(ctx, "--dsn", ownerDSN); err != nil {
+			k.report.fault(cdc.SeverityError, "source_unreachable", err, "")
+			return nil, nil
+		}
 	}
 	defer closeConn(conn)
-	var facts *cdc.Facts
-	var cat *catalog.Catalog
-	s, err := c.look(ctx, conn, "")
+	facts, cat, needs, err := k.look(ctx, conn, role)
+	if err != nil {
+		k.report.fault(cdc.SeverityError, "source_unreadable", err, unreadableHint(err, targetOf(dsn).user))
+		return nil, nil
+	}
+	k.report.Tables = max(len(needs)-len(identityNeeds(cat)), 0) // the rules' own
+	_ = k.cfg.recall(ctx, facts, cat)                            // that it is a copy is found again with the state
+	k.report.preflight(slices.DeleteFunc(cdc.Preflight(facts, needs), func(f cdc.Finding) bool {
+		return k.blind && f.Code == "publication_extra" // a rule that is understood later may need them
+	}))
+	if own {
+		k.report.preflight(cdc.Probe(ctx, dsn, facts))
+	}
+	k.guard(facts)
+	k.sourceClock(ctx, conn)
+	k.report.Source = fmt.Sprintf("%s on PostgreSQL %s, as %s", facts.Database, facts.VersionText, facts.Role.Name)
+	if cat != nil && cat.Odoo != nil {
+		k.report.Source = fmt.Sprintf("Odoo %s, %s", cat.Odoo.Version, k.report.Source)
+	}
+	return facts, cat
+}
+
+// look compiles the rules and finds the facts. Where rules or metadata stand in the way, what can be known without
+// them is found all the same.
+func (k *checker) look(ctx context.Context, conn *pgx.Conn, role string) (*cdc.Facts, *catalog.Catalog, []cdc.TableNeed, error) {
+	c := k.cfg
+	s, err := c.look(ctx, conn, role)
+	if err == nil {
+		return s.facts, s.catalog, s.needs, nil
+	}
 	var privilege *catalog.PrivilegeError
+	var wrong *problem
+	var cat *catalog.Catalog
+	k.blind = true
 	switch {
 	case errors.As(err, &privilege):
-		// Without Odoo's metadata rules cannot be judged; the server can.
-		r.Findings = append(r.Findings, finding{Code: "metadata_privilege", Severity: string(cdc.SeverityError), Message: privilege.Error(), Hint: privilege.Hint(), Setup: true})
-		if facts, err = cdc.Inspect(ctx, conn, c.Source.Slot, c.Source.Publication, nil); err != nil {
-			return nil, environmentError(err, "")
+		k.report.fault(cdc.SeverityError, "metadata_privilege", privilege, "").Setup = true
+	case errors.As(err, &wrong):
+		for _, e := range flatten(err) {
+			k.report.fault(cdc.SeverityError, "rule", e, ruleHint(e))
 		}
-		r.preflight(cdc.Preflight(facts, nil))
-	case err != nil:
-		return nil, err
+		if cat, err = catalog.Load(ctx, conn); err != nil {
+			return nil, nil, nil, err
+		}
 	default:
-		facts, cat, r.Tables = s.facts, s.catalog, len(s.needs)
-		r.preflight(cdc.Preflight(facts, s.needs))
+		return nil, nil, nil, err
 	}
-	r.Source = fmt.Sprintf("%s on PostgreSQL %s, as %s", facts.Database, facts.VersionText, facts.Role.Name)
-	if cat != nil && cat.Odoo != nil {
-		r.Source = fmt.Sprintf("Odoo %s, %s", cat.Odoo.Version, r.Source)
-		if cat.Odoo.Neutralized {
-			r.add(cdc.SeverityError, "neutralized", "the database is neutralized: it is a copy for testing", neutralizedHint)
+	facts, err := cdc.InspectAs(ctx, conn, role, c.Source.Slot, c.Source.Publication, nil)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return facts, cat, nil, nil
+}
+
+// ruleHint is the remedy of a rule's mistake, for those that have no better one.
+func ruleHint(err error) string {
+	if hint := hintOf(err); hint != "" {
+		return hint
+	}
+	return "correct the rule"
+}
+
+// unreadableHint is the remedy when the server refuses to show what check looks at.
+func unreadableHint(err error, role string) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" {
+		if name, ok := strings.CutPrefix(pg.Message, "permission denied for function "); ok {
+			return fmt.Sprintf("as a superuser, in this database: GRANT EXECUTE ON FUNCTION pg_catalog.%s TO %s", name, quoteName(role))
 		}
 	}
-	c.checkState(ctx, r, facts, cat)
-	r.OK = r.count(cdc.SeverityError) == 0
-	return r, nil
+	return ""
 }
 
-// checkSender finds certificates that cannot be read.
-func (c *Config) checkSender(r *report) {
-	sender, err := delivery.NewHTTPSender(c.Endpoints, currentBuild().Version)
-	for _, e := range flatten(err) {
-		r.add(cdc.SeverityError, "endpoint", e.Error(), hintOf(e))
-	}
-	if err == nil {
-		sender.Close()
-	}
-}
-
-// checkState finds a schema that is missing, of another version, or another database's.
-func (c *Config) checkState(ctx context.Context, r *report, facts *cdc.Facts, cat *catalog.Catalog) {
-	add := func(code string, err error) {
-		r.add(cdc.SeverityError, code, err.Error(), hintOf(err))
-	}
-	db, err := state.Open(ctx, c.state(currentBuild().Version))
-	if err != nil {
-		add("state_unreachable", err)
-		return
-	}
-	defer closeState(db)
-	to := targetOf(c.State.DSN.reveal())
-	r.State = fmt.Sprintf("schema %s in %s, as %s", c.State.Schema, to.database, to.user)
-	if c.stateInSource() {
-		r.add(cdc.SeverityInfo, "state_in_source", "the state is kept in the source's database",
-			`for production a database of its own is better: its own disk and vacuum, not in Odoo's backups ([state] dsn)`)
-	}
-	if err := db.Check(ctx); err != nil {
-		add("state_schema", err)
-		var version *state.VersionError
-		if errors.As(err, &version) && version.Have < version.Want {
-			r.Findings[len(r.Findings)-1].Setup = true
-		}
-		return
-	}
-	stored, bound, err := db.Bound(ctx)
-	switch {
-	case err != nil:
-		add("state_unreadable", err)
-		return
-	case !bound:
-		r.add(cdc.SeverityInfo, "state_new", "the state is new: the first run starts where the slot stands", "")
-		return
-	}
-	if differences := bindingOf(facts, cat, c.Source.Slot).differences(stored); len(differences) > 0 {
-		add("state_of_another_source", &state.MismatchError{Schema: c.State.Schema, Differences: differences})
-		return
-	}
-	position, err := db.StoredPosition(ctx)
-	if err != nil {
-		add("state_unreadable", err)
-		return
-	}
-	if slot := facts.Slot; slot != nil && slot.Confirmed > position.LSN {
-		r.add(cdc.SeverityError, "position_behind",
-			fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: changes between them can no longer be read", position.LSN, slot.Name, slot.Confirmed),
-			"the state was restored from a backup, or the slot was made again or advanced by hand; restore the newer state, or "+cdc.StartOver)
-	}
-}
-
-func closeState(db *state.DB) {
-	_ = db.Close() // only statistics could be left, and this command made none
-}
+// quoteName quotes a name for SQL.
+func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // print writes the report for people: errors first, each with its remedy below it.
 func (r *report) print(w io.Writer) error {
@@ -257,5 +295,3 @@ func plural(n int, noun string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
-
-const neutralizedHint = "production's webhooks must not fire from a copy; if this database really is to send: walhook run --adopt"

@@ -42,8 +42,10 @@ type SourceSection struct {
 	Publication    string            `toml:"publication"`     // default "walhook"
 	StatusInterval delivery.Duration `toml:"status_interval"` // longest time between two status messages to the server; default 10s
 	IdleAdvance    delivery.Duration `toml:"idle_advance"`    // shortest time between two writes of an idle position; default 30s
-	Memory         size              `toml:"memory"`          // of one transaction, before it goes to a temporary file; default 16MiB
+	Memory         size              `toml:"memory"`          // of one transaction, before it goes to a temporary file; default 8MiB
 	TempDir        string            `toml:"temp_dir"`        // of those files; default the system's
+	Alarm          AlarmSection      `toml:"alarm"`           // when the slot needs a person
+	Guard          GuardSection      `toml:"guard"`           // limit of the WAL that the slot may keep; default none
 }
 
 // StateSection is [state]: where position, queue and log are kept.
@@ -53,6 +55,8 @@ type StateSection struct {
 	Retention delivery.Duration `toml:"retention"` // of the log of deliveries and attempts; default 30d
 	Lease     delivery.Duration `toml:"lease"`     // after which a silent process counts as dead; default 30s
 	PoolSize  int               `toml:"pool_size"` // connections; default 8
+	MaxRows   int64             `toml:"max_rows"`  // pending deliveries for all endpoints together; default 20,000,000
+	MaxBytes  size              `toml:"max_bytes"` // of their bodies; default 20GiB
 }
 
 // HTTPSection is [http]: the status pages.
@@ -75,7 +79,7 @@ func loadConfig(path string, env environment) (*Config, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &failure{err: fmt.Errorf("the configuration file %s does not exist", path), code: exitUsage,
-			hint: "name one with --config or $WALHOOK_CONFIG; config.example.toml explains every key; `walhook demo` needs none"}
+			hint: "write one with `walhook init`, or name one with --config or $WALHOOK_CONFIG; config.example.toml explains every key; `walhook demo` needs none"}
 	case err != nil:
 		return nil, &failure{err: fmt.Errorf("read configuration: %w", err), code: exitUsage}
 	}
@@ -147,7 +151,7 @@ func (c *Config) source() cdc.SourceConfig {
 func (c *Config) state(version string) state.Config {
 	return state.Config{
 		DSN: c.State.DSN.reveal(), Schema: c.State.Schema, Retention: c.State.Retention.Std(), Lease: c.State.Lease.Std(),
-		PoolSize: c.State.PoolSize, Version: version,
+		PoolSize: c.State.PoolSize, Version: version, Limits: c.limits(),
 	}
 }
 
@@ -166,7 +170,9 @@ func (c *Config) validate() error {
 	} else {
 		problems = append(problems, c.place(c.source().Validate(), "")...)
 		problems = append(problems, c.place(c.source().Limits.Validate(), "source")...)
+		problems = append(problems, c.place(c.Source.validateWatch(), "source")...)
 		problems = append(problems, c.place(c.state("").Validate(), "")...)
+		problems = append(problems, c.place(c.leaseTooShort(), "")...)
 	}
 	problems = append(problems, c.place(c.status().Validate(), "")...)
 	if c.Log.Level != "" && !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.Log.Level) {

@@ -64,6 +64,18 @@ func TestConfigProblems(t *testing.T) {
 			name: "number for a time", text: "[http]\nstall_after = 60\n", want: "w.toml:2:15: http.stall_after must be text in quotes, not a number\n    2 | stall_after = 60\n      |               ^~", hint: "quotes",
 		},
 		{
+			name: "guard without an action", text: whole("[source]\ndsn = \"postgres://u@h/d\"\nguard = { max_retained = \"20GiB\" }\n"),
+			want: "w.toml:3:1: action: missing\n    3 | guard =\n      | ^~~~~",
+		},
+		{
+			name: "guard with an unknown action", text: "[source]\ndsn = \"postgres://u@h/d\"\n[source.guard]\nmax_retained = \"20GiB\"\naction = \"explode\"\n",
+			want: "w.toml:5:10: \"explode\" is no action: write \"drop\" or \"stop\"\n    5 | action =\n      |          ^",
+		},
+		{
+			name: "alarm that a quiet system would raise", text: "[source]\ndsn = \"postgres://u@h/d\"\nalarm = { lag = \"20s\" }\n",
+			want: "w.toml:3:17: 20s is less than twice idle_advance (30s): it would go off on a quiet system",
+		},
+		{
 			name: "no length of time", text: "[http]\nstall_after = \"soon\"\n", want: "w.toml:2:15: \"soon\" is no duration: write a number and a unit, as in 500ms, 15s, 5m, 2h or 30d\n    2 | stall_after = \"soon\"\n      |               ^",
 		},
 		{
@@ -334,7 +346,7 @@ func TestExampleRulesFitOdoo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(s.needs) != 3 {
+			if len(s.needs) != 4 { // with the table that a copy is recognised by
 				t.Errorf("needs: %+v", s.needs)
 			}
 		})

@@ -16,6 +16,8 @@ import (
 // deliveryLine is one delivery, dead letter or parked event as --json prints it.
 type deliveryLine struct {
 	Seq       int64     `json:"seq"`
+	Epoch     int64     `json:"epoch,omitempty"`    // parked events, and what is older than numbers, have none
+	Sequence  int64     `json:"sequence,omitempty"` // the number within endpoint and epoch
 	ID        string    `json:"id"`
 	State     string    `json:"state"`
 	Endpoint  string    `json:"endpoint,omitempty"` // parked events have none
@@ -40,11 +42,13 @@ type deliveryLine struct {
 
 func lineOfDelivery(l *state.Listed) deliveryLine {
 	return deliveryLine{
-		Seq: l.Seq, ID: l.ID, State: string(l.State), Endpoint: l.Endpoint, Rule: l.Rule, Event: l.Event, Model: l.Model, Record: l.Record, Op: l.Op,
+		Seq: l.Seq, Epoch: l.Epoch, Sequence: l.Sequence, ID: l.ID, State: string(l.State), Endpoint: l.Endpoint, Rule: l.Rule, Event: l.Event, Model: l.Model, Record: l.Record, Op: l.Op,
 		LSN: l.CommitLSN.String(), XID: l.XID, Committed: l.CommitAt, Queued: l.Enqueued, Attempts: l.Attempts, Due: l.Due, Ended: l.Ended,
 		Status: l.Status, Reason: l.Reason, Held: l.Held, Late: l.Late, Bytes: l.Bytes,
 	}
 }
+
+var errParkedFilter = usagef("select them by --rule, --model, --record, --error, --since and --until", "a parked event has no endpoint yet, and no answer: --endpoint, --class and --status do not fit")
 
 // parkedState is what deliveries list calls events whose rule failed; they are no deliveries yet.
 const parkedState = "parked"
@@ -83,20 +87,30 @@ func (a *app) withState(ctx context.Context, do func(*Config, *state.DB) error) 
 	return db.Close()
 }
 
+// withOwnState is withState for a command that makes deliveries due or gives them up: the state must be that of the
+// database of source.dsn (invariant 5).
+func (a *app) withOwnState(ctx context.Context, do func(*Config, *state.DB) error) error {
+	return a.withState(ctx, func(cfg *Config, db *state.DB) error {
+		if err := cfg.sameSource(ctx, db); err != nil {
+			return err
+		}
+		return do(cfg, db)
+	})
+}
+
 func (a *app) deliveriesList() *cobra.Command {
 	var flags filterFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "list",
+		Use:   "list [ID…]",
 		Short: "List deliveries, newest first",
 		Long: `list shows what became of deliveries: pending (waits for its first attempt), retrying (failed, and waits for the
 next), dead (will not be tried again by itself), delivered, discarded, again (sent again later under the same id), and parked:
 events whose rule failed to evaluate, so that no delivery exists yet.`,
-		Example: "  walhook deliveries list --state dead --endpoint erp\n  walhook deliveries list --since 2h --json\n  walhook deliveries list --state parked",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  walhook deliveries list --state dead --endpoint erp\n  walhook deliveries list --state dead --class timeout --since 2h --json\n  walhook deliveries list --state parked",
+		RunE: func(cmd *cobra.Command, ids []string) error {
 			return a.withState(cmd.Context(), func(_ *Config, db *state.DB) error {
-				f, err := flags.filter(nil, time.Now())
+				f, err := flags.filter(ids, time.Now())
 				if err != nil {
 					return err
 				}
@@ -112,6 +126,7 @@ events whose rule failed to evaluate, so that no delivery exists yet.`,
 		},
 	}
 	flags.register(c)
+	flags.registerFailure(c)
 	c.Flags().StringVar(&flags.state, "state", "", "pending, retrying, dead, delivered, discarded, again or parked (default any but parked)")
 	c.Flags().IntVar(&flags.limit, "limit", 50, "at most so many")
 	c.Flags().Int64Var(&flags.before, "before", 0, "the next page: seq of the last line of the one before")
@@ -123,6 +138,9 @@ func listLines(ctx context.Context, db *state.DB, f state.Filter) ([]deliveryLin
 	lines := []deliveryLine{}
 	switch f.State {
 	case parkedState:
+		if f.Endpoint != "" || f.Class != "" || f.Status != 0 {
+			return nil, errParkedFilter
+		}
 		list, err := db.ListParked(ctx, f)
 		if err != nil {
 			return nil, environmentError(err, "")

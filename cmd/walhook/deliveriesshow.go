@@ -97,6 +97,9 @@ func (a *app) printDetail(d *deliveryDetail) error {
 	}
 	row("state", what)
 	row("endpoint", d.Endpoint)
+	if d.Sequence > 0 {
+		row("number", fmt.Sprintf("%d in epoch %d", d.Sequence, d.Epoch))
+	}
 	row("rule", d.Rule)
 	row("event", d.Event)
 	row("record", d.Model+"/"+d.Record)

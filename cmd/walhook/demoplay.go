@@ -20,7 +20,7 @@ const stepPatience = 15 * time.Second
 // day plays the steps, each to its end before the next.
 func (d *demo) day(ctx context.Context) error {
 	select {
-	case <-d.pipeline.verified:
+	case <-d.pipeline.current().verified:
 	case <-time.After(stepPatience):
 		return errors.New("walhook did not attach to the slot")
 	case <-ctx.Done():
@@ -80,7 +80,7 @@ func (d *demo) await(ctx context.Context, n int, end cdc.LSN) ([]arrival, error)
 	defer cancel()
 	d.receiver.wait(waiting, d.seen, n)
 	for waiting.Err() == nil {
-		if p := d.pipeline.source.Progress(); p.Handled >= end && idle(d.pipeline) {
+		if p := d.pipeline.current().progress(); p.Handled >= end && idle(d.pipeline) {
 			break
 		}
 		select {
@@ -98,7 +98,7 @@ func (d *demo) await(ctx context.Context, n int, end cdc.LSN) ([]arrival, error)
 
 // idle says that the engine has nothing in memory.
 func idle(p *pipeline) bool {
-	stats := p.engine.Stats()
+	stats := p.current().engine.Stats()
 	for _, e := range stats.Endpoints {
 		if e.Sending+e.Deliveries > 0 {
 			return false

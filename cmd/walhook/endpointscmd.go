@@ -108,7 +108,7 @@ func (a *app) endpointsEnable() *cobra.Command {
 		Example: "  walhook endpoints enable erp",
 		Args:    oneArgument("the name of an endpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
+			return a.withOwnState(cmd.Context(), func(cfg *Config, db *state.DB) error {
 				if err := cfg.knownEndpoint(cmd.Context(), db, args[0]); err != nil {
 					return err
 				}

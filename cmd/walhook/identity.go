@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"walhook/cdc"
@@ -10,66 +11,98 @@ import (
 	"walhook/state"
 )
 
-// binding is the identity of the source as it was found (invariant 8).
-type binding state.Binding
-
-// bindingOf reads the identity out of what was found. A nil catalog leaves out what Odoo says of itself.
-func bindingOf(f *cdc.Facts, cat *catalog.Catalog, slot string) binding {
-	b := binding{SystemID: f.SystemID, Timeline: f.Timeline, DatabaseOID: f.DatabaseOID, DatabaseName: f.Database, Slot: slot}
+// bindingOf reads the identity of the source out of what was found (invariant 8). A nil catalog leaves out what Odoo says of itself.
+func bindingOf(f *cdc.Facts, cat *catalog.Catalog, slot string) state.Binding {
+	b := state.Binding{SystemID: f.SystemID, Timeline: f.Timeline, DatabaseOID: f.DatabaseOID, DatabaseName: f.Database, Slot: slot}
 	if cat != nil && cat.Odoo != nil {
-		b.UUID, b.CreateDate = cat.Odoo.UUID, cat.Odoo.CreateDate
+		b.UUID, b.CreateDate, b.Neutralized = cat.Odoo.UUID, cat.Odoo.CreateDate, cat.Odoo.Neutralized
 	}
 	return b
 }
 
-// differences lists in what a source differs from the stored one, without touching the state. Timelines are left
-// to the run, which can ask the server for their history.
-func (b binding) differences(stored state.Binding) []state.Difference {
-	var diff []state.Difference
-	for _, part := range []struct{ what, stored, found string }{
-		{"cluster (system identifier)", stored.SystemID, b.SystemID},
-		{"database oid", fmt.Sprint(stored.DatabaseOID), fmt.Sprint(b.DatabaseOID)},
-		{"slot", stored.Slot, b.Slot},
-		{"database name", stored.DatabaseName, b.DatabaseName},
-		{"database.uuid", stored.UUID, b.UUID},
-		{"database.create_date", stored.CreateDate, b.CreateDate},
-	} {
-		if part.stored != part.found {
-			diff = append(diff, state.Difference{What: part.what, Stored: part.stored, Found: part.found})
-		}
-	}
-	return diff
-}
-
-// start is where a state that is bound for the first time begins: where the slot stands.
-func startOf(f *cdc.Facts) (cdc.LSN, error) {
-	if f.Slot == nil {
-		return 0, &cdc.SlotError{Slot: f.SlotName, Problem: cdc.SlotMissing, Detail: "there is no such slot on this server", Remedy: "walhook setup"}
-	}
-	return f.Slot.Confirmed, nil
-}
-
-// bind ties the state to the source, or makes sure that it is (invariants 5 and 8).
-func (c *Config) bind(ctx context.Context, db *state.DB, f *cdc.Facts, cat *catalog.Catalog, adopt bool) (boundAt, error) {
-	found := state.Binding(bindingOf(f, cat, c.Source.Slot))
-	stored, was, err := db.Bound(ctx)
+// bindOptions is what the state needs to know of the source to judge its own position. done closes what it has opened.
+func (c *Config) bindOptions(ctx context.Context, f *cdc.Facts) (opts state.BindOptions, done func(), err error) {
+	live, err := cdc.NewLive(c.Source.DSN.reveal(), "command", nil)
 	if err != nil {
-		return boundAt{}, environmentError(err, "")
+		return opts, nil, environmentError(err, "")
 	}
-	start, err := startOf(f)
-	if err != nil {
-		return boundAt{}, environmentError(err, "")
-	}
-	position, err := db.Bind(ctx, found, state.BindOptions{
-		Start: start, Adopt: adopt,
+	opts = state.BindOptions{
 		Timeline: func(from, _ uint32, position cdc.LSN) error {
 			return cdc.CheckTimeline(ctx, c.Source.DSN.reveal(), from, position)
 		},
-	})
-	if err != nil {
-		return boundAt{}, environmentError(fmt.Errorf("identity check: %w", err), "")
+		End: func() (cdc.LSN, error) {
+			health, err := live.Health(ctx, c.Source.Slot)
+			if err != nil {
+				return 0, err
+			}
+			return health.End, nil
+		},
 	}
-	return boundAt{lsn: position.LSN, position: position, identity: found, fresh: !was, adopted: was && stored != found}, nil
+	if slotThere(f) {
+		opts.Start = f.Slot.Confirmed
+	}
+	return opts, live.Close, nil
+}
+
+// slotThere says that the slot is one that can be streamed from.
+func slotThere(f *cdc.Facts) bool {
+	return f.Slot != nil && f.Slot.Database == f.Database && !f.Slot.Lost()
+}
+
+// judge says what run would refuse about the state, without changing anything (invariants 1, 5 and 8).
+func (c *Config) judge(ctx context.Context, db *state.DB, f *cdc.Facts, cat *catalog.Catalog) error {
+	opts, done, err := c.bindOptions(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = db.Compare(ctx, bindingOf(f, cat, c.Source.Slot), opts)
+	return slotToMake(err, f)
+}
+
+// slotToMake completes the remedy of a mismatch: where there is no slot, run cannot adopt anything.
+func slotToMake(err error, f *cdc.Facts) error {
+	for _, e := range flatten(err) {
+		var mismatch *state.MismatchError
+		if errors.As(e, &mismatch) {
+			mismatch.SlotToMake = !slotThere(f)
+		}
+	}
+	return err
+}
+
+// recall looks into the state for what is to be said of a slot that is not there or lost: how far the state had come. When the state belongs to
+// another source, that explains the slot, and is returned. What keeps the state from being read is for others to tell.
+func (c *Config) recall(ctx context.Context, f *cdc.Facts, cat *catalog.Catalog) error {
+	if slotThere(f) {
+		return nil
+	}
+	db, err := state.Open(ctx, c.state(currentBuild().Version))
+	if err != nil {
+		return nil
+	}
+	defer closeState(db)
+	var version *state.VersionError
+	if errors.As(db.Check(ctx), &version) {
+		return nil
+	}
+	var mismatch *state.MismatchError
+	if err := c.judge(ctx, db, f, cat); errors.As(err, &mismatch) && !mismatch.Neutralized() {
+		return environmentError(mismatch, "")
+	}
+	if position, err := db.StoredPosition(ctx); err == nil {
+		f.Position = position.LSN
+	}
+	return nil
+}
+
+// lostState explains why the schema that run needs is not there although a slot is: it was lost.
+func (c *Config) lostState(err error, f *cdc.Facts) error {
+	var version *state.VersionError
+	if errors.As(err, &version) && version.Have == 0 && slotThere(f) {
+		return cdc.NoPosition(version.Error(), c.Source.Slot, f.Slot.Confirmed)
+	}
+	return err
 }
 
 // boundAt is what came of binding the state to the source.
@@ -77,6 +110,62 @@ type boundAt struct {
 	lsn      cdc.LSN // where the stream starts
 	position delivery.Position
 	identity state.Binding
-	fresh    bool // the state was bound for the first time
-	adopted  bool // it belonged to another source before
+	fresh    bool            // the state was bound for the first time
+	adoption *state.Adoption // nil when nothing had to be adopted
+}
+
+// bind ties the state to the source, or makes sure that it is (invariants 5 and 8). created says that the slot was made
+// just now.
+func (c *Config) bind(ctx context.Context, db *state.DB, f *cdc.Facts, cat *catalog.Catalog, created, adopt bool) (boundAt, error) {
+	if f.Slot == nil {
+		return boundAt{}, environmentError(&cdc.SlotError{Slot: f.SlotName, Problem: cdc.SlotMissing, Detail: "there is no such slot on this server", Remedy: "walhook setup"}, "")
+	}
+	opts, done, err := c.bindOptions(ctx, f)
+	if err != nil {
+		return boundAt{}, err
+	}
+	defer done()
+	opts.Created, opts.Adopt = created, adopt
+	found := bindingOf(f, cat, c.Source.Slot)
+	start, err := db.Bind(ctx, found, opts)
+	if err != nil {
+		var all []error
+		for _, e := range flatten(slotToMake(err, f)) {
+			all = append(all, environmentError(fmt.Errorf("identity check: %w", e), ""))
+		}
+		return boundAt{}, errors.Join(all...)
+	}
+	return boundAt{lsn: start.Position.LSN, position: start.Position, identity: found, fresh: start.Fresh, adoption: start.Adoption}, nil
+}
+
+// sameSource makes sure, for a command that makes deliveries due or gives them up, that the state belongs to the database of
+// source.dsn and that this is no neutralized copy (invariant 5).
+func (c *Config) sameSource(ctx context.Context, db *state.DB) error {
+	stored, bound, err := db.Bound(ctx)
+	if err != nil || !bound {
+		return environmentError(err, "")
+	}
+	conn, err := connect(ctx, "source.dsn", c.Source.DSN.reveal())
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	schema, err := catalog.OdooSchema(ctx, conn)
+	if err != nil {
+		return environmentError(err, "")
+	}
+	id, err := cdc.ReadIdentity(ctx, conn, schema)
+	if err != nil {
+		return environmentError(err, "")
+	}
+	return environmentError(stored.Mismatch(c.State.Schema, identityOf(&id, stored, c.Source.Slot)), "")
+}
+
+// identityOf makes a binding of what a look at the source tells. The timeline, which it does not tell, is as it was.
+func identityOf(id *cdc.Identity, was state.Binding, slot string) state.Binding {
+	return state.Binding{
+		SystemID: id.SystemID, Timeline: was.Timeline, DatabaseOID: id.DatabaseOID, DatabaseName: id.DatabaseName, Slot: slot,
+		UUID: id.Parameters[cdc.ParameterUUID], CreateDate: id.Parameters[cdc.ParameterCreateDate],
+		Neutralized: catalog.Truthy(id.Parameters[cdc.ParameterNeutralized]),
+	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // service is one long-running part of the process. run blocks until its context is cancelled
-// and then returns nil, or an error that ends the whole process.
+// and then returns nil, or an error that ends the whole process. One without a name names its errors itself.
 type service struct {
 	name string
 	run  func(context.Context) error
@@ -39,8 +39,12 @@ func supervise(ctx context.Context, services []service, grace time.Duration) err
 	over := make([]bool, len(services))
 	note := func(e ended) {
 		over[e.index] = true
-		if e.err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", services[e.index].name, e.err))
+		switch name := services[e.index].name; {
+		case e.err == nil:
+		case name == "":
+			problems = append(problems, e.err)
+		default:
+			problems = append(problems, fmt.Errorf("%s: %w", name, e.err))
 		}
 	}
 	select {

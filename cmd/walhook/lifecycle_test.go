@@ -69,6 +69,18 @@ func TestSuperviseEndsAllWhenOneFails(t *testing.T) {
 	})
 }
 
+// A group of services within the process names its errors itself.
+func TestSuperviseNested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := service{"", func(ctx context.Context) error {
+			return supervise(ctx, []service{{"stream", func(context.Context) error { return errors.New("slot lost") }}}, time.Second)
+		}}
+		if err := supervise(t.Context(), []service{group}, time.Second); err == nil || err.Error() != "stream: slot lost" {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
 func TestSuperviseNamesWhatEndsByItselfOrNotAtAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

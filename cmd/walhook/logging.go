@@ -37,8 +37,8 @@ func console(w io.Writer, plain bool) io.Writer {
 	return zerolog.ConsoleWriter{Out: w, NoColor: plain || os.Getenv("NO_COLOR") != "", TimeFormat: time.TimeOnly}
 }
 
-// isTerminal says whether people look at w.
-func isTerminal(w io.Writer) bool {
+// isTerminal says whether people look at what is written to w, or type what is read from it.
+func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -7,6 +7,7 @@ import (
 )
 
 func main() {
+	toleratesFileLimit()
 	ctx, stop := onSignals(context.Background())
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

@@ -15,6 +15,7 @@ import (
 // app is one run of the command line: where it writes and what the global flags say. Commands
 // are methods' children; nothing is kept outside of it.
 type app struct {
+	stdin          io.Reader // for answers of people, when it is a terminal
 	stdout, stderr io.Writer
 	env            environment
 
@@ -27,7 +28,7 @@ type app struct {
 
 // run executes one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	a := &app{stdout: stdout, stderr: stderr, env: os.LookupEnv}
+	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, env: os.LookupEnv}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -71,6 +72,7 @@ Odoo itself is neither modified nor slowed.
 Start with "walhook demo"; it needs no database and no configuration.
 ` + exitHelp,
 		Example: `  walhook demo                       see it work on a private PostgreSQL
+  walhook init --dsn DSN             write a configuration for a database
   walhook check                      what is missing before it can run
   walhook setup --dry-run            the SQL for the database's owner
   walhook run                        stream and deliver
@@ -90,8 +92,8 @@ Start with "walhook demo"; it needs no database and no configuration.
 	flags.StringVar(&a.logFormat, "log-format", "", "console or json (default [log] format, then what suits the terminal)")
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
 	root.AddCommand(
-		a.demoCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.statusCommand(),
-		a.rulesCommand(), a.deliveriesCommand(), a.endpointsCommand(), a.versionCommand(),
+		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.statusCommand(),
+		a.rulesCommand(), a.deliveriesCommand(), a.replayCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
 	)
 	return root
 }

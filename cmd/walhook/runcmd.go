@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"walhook/cdc"
-	"walhook/delivery"
 	"walhook/state"
 )
 
@@ -21,8 +20,13 @@ then streams and delivers until it is told to stop. The first SIGINT or SIGTERM 
 finishes the batch and the requests that are under way, confirms, and ends with status 0. A second
 one ends it at once with status 130; nothing is lost then, but requests may be sent again.
 
-A copy of the database never fires production's webhooks. After a deliberate move, --adopt takes the source
-although it is not the one that the state was bound to.`,
+Several processes may run on one state: one reads the slot, the others stand by and take over when it ends or hangs. All
+deliver. Each needs an address of its own for its status pages (http.listen).
+
+A copy of the database never fires production's webhooks, and changes that can no longer be read are not passed over in
+silence: both are refused. After a deliberate move, or when the slot no longer goes on where the state ends, --adopt accepts
+it: what is pending is kept and sent, the gap is logged and noted in the state's table adoption, and a new epoch of the
+endpoints' sequences begins.`,
 		Example: "  walhook run\n  walhook run --config /etc/walhook.toml --log-format json\n  walhook run --adopt",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,10 +38,13 @@ although it is not the one that the state was bound to.`,
 			if err != nil {
 				return err
 			}
-			return a.stream(cmd.Context(), func(ctx context.Context) (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })
+			limitMemory(cfg, a.env)
+			return a.stream(cmd.Context(), func(ctx context.Context) (*pipeline, error) {
+				return comeBack(ctx, log, func() (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })
+			})
 		},
 	}
-	c.Flags().BoolVar(&adopt, "adopt", false, "take the source although the state belonged to another one: only after a deliberate move")
+	c.Flags().BoolVar(&adopt, "adopt", false, "accept another source after a deliberate move, or a gap between the state and the slot")
 	return c
 }
 
@@ -50,7 +57,11 @@ func (a *app) stream(ctx context.Context, open func(context.Context) (*pipeline,
 		}
 		return err
 	}
-	return classify(errors.Join(p.Run(ctx), p.Close()))
+	err = errors.Join(p.Run(ctx), p.Close())
+	if ctx.Err() != nil {
+		err = notAway(err)
+	}
+	return classify(err)
 }
 
 // classify gives errors of a running pipeline the status for what surrounds walhook, where they are of that kind.
@@ -62,14 +73,9 @@ func classify(err error) error {
 		var identity *cdc.IdentityError
 		var refused *cdc.RefusedError
 		var mismatch *state.MismatchError
-		if errors.As(e, &slot) || errors.As(e, &position) || errors.As(e, &identity) || errors.As(e, &refused) || errors.As(e, &mismatch) {
+		var guard *cdc.GuardError
+		if errors.As(e, &guard) || errors.As(e, &slot) || errors.As(e, &position) || errors.As(e, &identity) || errors.As(e, &refused) || errors.As(e, &mismatch) {
 			e = environmentError(e, "")
-		}
-		if errors.Is(e, delivery.ErrSuperseded) {
-			e = &failure{err: e, code: exitFailed, hint: "another walhook reads this slot with the same state; one is enough"}
-		}
-		if errors.Is(e, state.ErrLeaseLost) {
-			e = &failure{err: e, code: exitFailed, hint: "this process stood still for longer than state.lease; start it again"}
 		}
 		all = append(all, e)
 	}

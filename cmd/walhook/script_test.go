@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,8 +41,10 @@ func TestMain(m *testing.M) {
 //	query DSN 'SQL' 'want'     compare the first column of the first row, retrying for some seconds
 //	receiver [STATUS…]         start a receiver at $RECEIVER; its first answers have these statuses, further ones 204
 //	received N                 wait until N webhooks were accepted, and that there are not more; copies them to "received"
+//	until 'REGEXP' COMMAND…    run a command again and again until a line that it prints matches
 //	port                       take a port and set $PORT to it; "port busy" keeps it taken
 //	copydb                     copy the database, and set $COPY_DSN and $COPY_OWNER_DSN to the copy's
+//	exits STATUS COMMAND…      run a command that must end with this status
 //	cluster SETTING=VALUE      give the script a server of its own, with the database in it
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -62,7 +67,7 @@ func TestScripts(t *testing.T) {
 				Files: []string{file},
 				Setup: func(env *testscript.Env) error { return s.setup(env, bin) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"sql": s.sql, "query": s.query, "receiver": s.receiver, "received": s.received, "port": s.port, "cluster": s.cluster, "copydb": s.copydb,
+					"sql": s.sql, "query": s.query, "receiver": s.receiver, "received": s.received, "port": s.port, "cluster": s.cluster, "until": s.until, "copydb": s.copydb, "exits": s.exits,
 				},
 				RequireExplicitExec: true,
 				UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
@@ -144,6 +149,23 @@ func (s *scripted) query(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s gives %q, want %q", args[1], got, args[2])
 }
 
+func (s *scripted) until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until 'REGEXP' COMMAND…")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		_ = ts.Exec(args[1], args[2:]...) // what it prints counts
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s does not print %q", strings.Join(args[1:], " "), args[0])
+		}
+	}
+}
+
 func (s *scripted) receiver(ts *testscript.TestScript, neg bool, args []string) {
 	for _, a := range args {
 		n, err := strconv.Atoi(a)
@@ -219,6 +241,22 @@ func (s *scripted) copydb(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, name := range []string{"WALHOOK_DSN", "OWNER_DSN"} {
 		ts.Setenv("COPY_"+strings.TrimPrefix(strings.TrimPrefix(name, "WALHOOK_"), "COPY_"), strings.Replace(ts.Getenv(name), "/"+db+"?", "/"+db+"_copy?", 1))
+	}
+}
+
+func (s *scripted) exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND…")
+	}
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got, err = exit.ExitCode(), nil
+	}
+	ts.Check(err)
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%s ended with status %d, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
 }
 

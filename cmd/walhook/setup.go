@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -16,7 +15,7 @@ import (
 
 func (a *app) setupCommand() *cobra.Command {
 	var ownerDSN string
-	var dryRun bool
+	var dryRun, adopt bool
 	c := &cobra.Command{
 		Use:   "setup",
 		Short: "Create publication, slot, replica identities, grants and state schema",
@@ -29,7 +28,10 @@ The tables' owner (Odoo's own login, or a superuser) is needed for the first par
 used for this command only. Or print the SQL with --dry-run and let the owner or a DBA run it in psql.
 
 When the state schema lies in Odoo's database and walhook's role may not create schemas there, the
-owner lends it CREATE on the database while the schema is made, and takes it back.`,
+owner lends it CREATE on the database while the schema is made, and takes it back.
+
+A copy of the database is refused when the state in it belongs to the original. After a deliberate move to another server or database,
+--adopt takes the new one: the slot is made there, and the state goes on with what is pending.`,
 		Example: `  walhook setup --dsn postgres://odoo@db.internal/odoo
   walhook setup --dry-run > setup.sql && psql -d odoo -f setup.sql
   walhook setup`,
@@ -39,11 +41,12 @@ owner lends it CREATE on the database while the schema is made, and takes it bac
 			if err != nil {
 				return err
 			}
-			s := &setup{app: a, cfg: cfg, dryRun: dryRun}
+			s := &setup{app: a, cfg: cfg, dryRun: dryRun, adopt: adopt}
 			return s.run(cmd.Context(), ownerDSN)
 		},
 	}
 	c.Flags().StringVar(&ownerDSN, "dsn", "", "login of the tables' owner, for this command only (default the one of source.dsn)")
+	c.Flags().BoolVar(&adopt, "adopt", false, "take the source although the state belonged to another one: only after a deliberate move")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print the SQL, in sections by login, and change nothing")
 	return c
 }
@@ -53,6 +56,7 @@ type setup struct {
 	app    *app
 	cfg    *Config
 	dryRun bool
+	adopt  bool
 
 	role        string    // that streams
 	owner, repl *pgx.Conn // may be the same; repl is nil in a dry run of a role that cannot log in yet
@@ -95,10 +99,14 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 		}
 		return err
 	}
+	if err := s.cfg.recall(ctx, s.survey.facts, s.survey.catalog); err != nil && !s.adopt {
+		return err
+	}
 	blocking := s.blocking()
 	steps := cdc.SetupSteps(s.survey.facts, s.survey.needs, s.role)
 	if s.dryRun {
-		return errors.Join(s.script(steps, s.stateReady(ctx)), blocking)
+		ready, bound := s.stateReady(ctx)
+		return errors.Join(s.script(steps, ready, bound), blocking)
 	}
 	if blocking != nil {
 		return blocking
@@ -174,7 +182,10 @@ func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 	if err := s.state(ctx, db); err != nil {
 		return err
 	}
-	existed := s.survey.facts.Slot != nil
+	if err := s.refuseCopy(ctx, db); err != nil { // before the slot: it would keep WAL for nobody
+		return err
+	}
+	created := s.survey.facts.Slot == nil
 	if err := s.steps(ctx, byRole); err != nil {
 		return err
 	}
@@ -182,15 +193,24 @@ func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 	if err != nil {
 		return environmentError(err, "")
 	}
-	at, err := s.cfg.bind(ctx, db, facts, s.survey.catalog, false)
-	if err != nil {
+	at, err := s.cfg.bind(ctx, db, facts, s.survey.catalog, created, s.adopt)
+	var mismatch *state.MismatchError
+	switch {
+	case errors.As(err, &mismatch) && mismatch.Neutralized():
+		s.say("note: %s", mismatch)
+	case err != nil:
+		s.say("everything is set up, but walhook cannot run yet")
 		return err
 	}
 	if at.fresh {
 		s.changes++
 		s.say("ok  state bound to %s, from %s on", facts.Database, at.lsn)
-		if existed {
-			s.say("    the slot is older than the state: what a former state had queued is not sent")
+	}
+	if a := at.adoption; a != nil {
+		s.changes++
+		s.say("ok  state adopted: it goes on at %s, epoch %d; it had ended at %s", a.To, a.Epoch, a.From)
+		if hint := oldSlot(a); hint != "" {
+			s.say("    %s", hint)
 		}
 	}
 	if s.changes == 0 {
@@ -203,17 +223,17 @@ func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 
 // refuseCopy keeps setup off a database whose state belongs to another one.
 func (s *setup) refuseCopy(ctx context.Context, db *state.DB) error {
-	if db.Check(ctx) != nil {
-		return nil // no schema yet, or an older one: Migrate has its say
+	var version *state.VersionError
+	if errors.As(db.Check(ctx), &version) {
+		return nil // no schema yet, or an older one: it is looked at again after Migrate
 	}
 	stored, bound, err := db.Bound(ctx)
-	if err != nil || !bound {
+	if err != nil || !bound || s.adopt {
 		return environmentError(err, "")
 	}
-	if diff := bindingOf(s.survey.facts, s.survey.catalog, s.cfg.Source.Slot).differences(stored); len(diff) > 0 {
-		return environmentError(&state.MismatchError{Schema: s.cfg.State.Schema, Differences: diff}, "")
-	}
-	return nil
+	found := bindingOf(s.survey.facts, s.survey.catalog, s.cfg.Source.Slot)
+	found.Neutralized = false // a copy for testing may be set up; run has its say
+	return environmentError(slotToMake(stored.Mismatch(s.cfg.State.Schema, found), s.survey.facts), "")
 }
 
 func (s *setup) steps(ctx context.Context, steps []cdc.Step) error {
@@ -221,7 +241,7 @@ func (s *setup) steps(ctx context.Context, steps []cdc.Step) error {
 		switch r.State {
 		case "done":
 			s.changes++
-			s.say("ok  %s", r.Step.SQL)
+			s.say("ok  %s", r.Step.Brief())
 			if r.Step.Why != "" {
 				s.say("    %s", r.Step.Why)
 			}
@@ -279,66 +299,4 @@ func split(steps []cdc.Step) (owner, role []cdc.Step) {
 		}
 	}
 	return owner, role
-}
-
-// stateReady says whether the state schema is there, of this program's version.
-func (s *setup) stateReady(ctx context.Context) bool {
-	db, err := state.Open(ctx, s.cfg.state(currentBuild().Version))
-	if err != nil {
-		return false // the role or the database is not there yet either
-	}
-	defer closeState(db)
-	return db.Check(ctx) == nil
-}
-
-// script prints the SQL that is missing. A superuser can run it as a whole; otherwise each login runs its own part.
-func (s *setup) script(steps []cdc.Step, stateReady bool) error {
-	if len(steps) == 0 && stateReady {
-		s.say("-- nothing to do: everything is set up")
-		return nil
-	}
-	byOwner, byRole := split(steps)
-	f := s.survey.facts
-	database, role := pgx.Identifier{f.Database}.Sanitize(), pgx.Identifier{s.role}.Sanitize()
-	var b strings.Builder
-	fmt.Fprintf(&b, "-- walhook setup of database %s, slot %s, publication %s, role %s.\n", f.Database, f.SlotName, f.PublicationName, s.role)
-	b.WriteString("-- A superuser can run it as a whole: psql -d " + f.Database + " -v ON_ERROR_STOP=1 -f setup.sql\n")
-	b.WriteString("-- Otherwise each part is for the login that it names, in this order.\n")
-	if !f.Role.Exists {
-		fmt.Fprintf(&b, "\n-- 0. As a superuser: the role does not exist yet. Choose its password.\n-- CREATE ROLE %s LOGIN REPLICATION PASSWORD '…';\n", role)
-	}
-	migration, err := state.MigrationSQL(s.cfg.state(currentBuild().Version))
-	if err != nil {
-		return fmt.Errorf("write the state schema's SQL: %w", err)
-	}
-	lends := s.lends() && !stateReady
-	if len(byOwner) > 0 || lends {
-		owner := f.DatabaseOwner
-		fmt.Fprintf(&b, "\n-- 1. As the owner of the tables and of the database (%s), or as a superuser\n", owner)
-		b.WriteString(cdc.Script(byOwner))
-		if lends {
-			fmt.Fprintf(&b, "-- lent while the state schema is made; taken back in part 3\nGRANT CREATE ON DATABASE %s TO %s;\n", database, role)
-		}
-		b.WriteString("RESET lock_timeout;\n")
-	}
-	here := s.cfg.stateInSource() && !stateReady
-	if here || len(byRole) > 0 {
-		fmt.Fprintf(&b, "\n-- 2. As %s\nSET ROLE %s;\n", s.role, role)
-		if here {
-			b.WriteString(migration)
-		}
-		b.WriteString(cdc.Script(byRole))
-		b.WriteString("RESET statement_timeout;\nRESET ROLE;\n")
-	}
-	if lends {
-		fmt.Fprintf(&b, "\n-- 3. As the owner of the database (%s), or as a superuser\nREVOKE CREATE ON DATABASE %s FROM %s;\n", f.DatabaseOwner, database, role)
-	}
-	if !s.cfg.stateInSource() && !stateReady {
-		to := targetOf(s.cfg.State.DSN.reveal())
-		fmt.Fprintf(&b, "\n-- In the state's database, as %s\n\\connect \"host=%s port=%d dbname=%s user=%s\"\n%s", to.user, to.host, to.port, to.database, to.user, migration)
-	}
-	if _, err := fmt.Fprint(s.app.stdout, b.String()); err != nil {
-		return fmt.Errorf("write script: %w", err)
-	}
-	return nil
 }

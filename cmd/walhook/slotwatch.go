@@ -2,38 +2,81 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"walhook/cdc"
 	"walhook/status"
 )
 
-// slotEvery is how often the slot is looked at.
+// slotEvery is how often the slot is looked at, unless the slot guard wants to see more.
 const slotEvery = 10 * time.Second
 
 // slotWatch looks at the slot and at the end of WAL over a connection of its own, so that a stream that stands
-// still is noticed although the stream itself tells nothing.
+// still is noticed although the stream itself tells nothing, and a slot that fills the server's disk although the
+// state database is away. It raises alarms, and calls the slot guard.
 type slotWatch struct {
-	live *cdc.Live
-	slot string
+	dsn      string
+	live     *cdc.Live
+	slot     string
+	log      zerolog.Logger
+	system   string // the cluster and the database that the slot belongs to
+	database uint32
+	progress func() cdc.Progress // of the stream
+
+	limit   cdc.GuardConfig
+	guard   *cdc.Guard
+	alarms  *cdc.Alarms
+	clock   status.LagClock
+	warned  bool          // that the server's own limit comes first
+	tripped chan struct{} // closed when the guard has decided to act
+	verdict cdc.Health    // what it has seen then; read after tripped, as stream
+	stream  cdc.Progress
 
 	mu   sync.Mutex
 	last status.SlotState
 }
 
-func newSlotWatch(dsn, slot string) (*slotWatch, error) {
-	live, err := cdc.NewLive(dsn)
+// slotWatchConfig is what a watch needs to know.
+type slotWatchConfig struct {
+	dsn      string
+	slot     string
+	system   string
+	database uint32
+	guard    cdc.GuardConfig
+	alarm    cdc.AlarmConfig
+	progress func() cdc.Progress
+	log      zerolog.Logger
+	gate     *cdc.Gate
+}
+
+func newSlotWatch(c slotWatchConfig) (*slotWatch, error) {
+	live, err := cdc.NewLive(c.dsn, "slot", c.gate)
 	if err != nil {
 		return nil, err
 	}
-	return &slotWatch{live: live, slot: slot, last: status.SlotState{Headroom: -1}}, nil
+	w := &slotWatch{
+		dsn: c.dsn, live: live, slot: c.slot, log: c.log, system: c.system, database: c.database, progress: c.progress,
+		limit: c.guard, guard: cdc.NewGuard(c.guard), alarms: cdc.NewAlarms(c.alarm), tripped: make(chan struct{}),
+	}
+	w.last.Headroom = -1
+	if !c.guard.Off() {
+		w.last.Guard = &status.SlotGuard{MaxRetained: c.guard.MaxRetained, Action: string(c.guard.Action)}
+	}
+	return w, nil
 }
 
 // Run looks until ctx is cancelled. It never fails: what it cannot see is part of what it tells.
 func (w *slotWatch) Run(ctx context.Context) error {
 	defer w.live.Close()
-	tick := time.NewTicker(slotEvery)
+	if g := w.limit; !g.Off() {
+		w.log.Warn().Str("max_retained", status.Bytes(g.MaxRetained)).Str("action", string(g.Action)).Dur("after_ms", g.WithDefaults().After).
+			Msg("the slot guard is on")
+	}
+	tick := time.NewTicker(w.limit.Every(slotEvery))
 	defer tick.Stop()
 	for {
 		w.look(ctx)
@@ -45,24 +88,91 @@ func (w *slotWatch) Run(ctx context.Context) error {
 	}
 }
 
+// look asks the server once. A look that fails changes no figure.
 func (w *slotWatch) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, slotEvery)
+	asking, cancel := context.WithTimeout(ctx, slotEvery)
 	defer cancel()
-	health, err := w.live.Health(ctx, w.slot)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err != nil {
-		w.last.Error = err.Error()
+	health, err := w.live.Health(asking, w.slot)
+	if err == nil && (health.SystemID != w.system || health.DatabaseOID != w.database) {
+		err = fmt.Errorf("another server answers: its system identifier is %s and the database's oid %d, the state belongs to %s and %d",
+			health.SystemID, health.DatabaseOID, w.system, w.database)
+		w.guard.Forget()
+	}
+	if ctx.Err() != nil {
 		return
 	}
-	w.last = status.SlotState{At: time.Now(), CurrentWAL: health.End, Retained: health.Retained, Headroom: -1}
-	if s := health.Slot; s != nil {
-		w.last.Active, w.last.WALStatus, w.last.Headroom = s.PID != 0, s.WALStatus, s.SafeBytes
-		if s.Lost() {
-			w.last.WALStatus = "lost"
-		}
+	now := time.Now()
+	look := cdc.Look{At: now, Limit: w.limit.MaxRetained}
+	if err != nil {
+		look.Err = err
 	} else {
-		w.last.Error = "there is no such slot"
+		look.Health, look.Lag = health, w.lag(now, health)
+		w.compare(health)
+		w.judge(now, health)
+	}
+	w.report(w.alarms.Look(look))
+	w.note(look)
+}
+
+// compare warns once of a guard that cannot act in time.
+func (w *slotWatch) compare(h *cdc.Health) {
+	if w.limit.MaxRetained == 0 || h.KeepMax < 0 || h.KeepMax > w.limit.MaxRetained {
+		w.warned = false
+		return
+	}
+	if !w.warned {
+		w.log.Warn().Str("max_retained", status.Bytes(w.limit.MaxRetained)).Str("max_slot_wal_keep_size", status.Bytes(h.KeepMax)).
+			Str("hint", "lower source.guard.max_retained, or raise max_slot_wal_keep_size").
+			Msg("the server takes the slot before the slot guard would act")
+	}
+	w.warned = true
+}
+
+// lag is how long ago the slot's confirmed position was the end of WAL. The clock knows what it has seen itself; after a start
+// the age of the oldest transaction that waits tells more.
+func (w *slotWatch) lag(now time.Time, h *cdc.Health) time.Duration {
+	if h.Slot == nil || h.End == 0 || h.InRecovery {
+		return 0
+	}
+	w.clock.Observe(now, h.Slot.Confirmed, h.End)
+	_, age := w.progress().Lag(now)
+	return max(w.clock.Lag(now), age)
+}
+
+// report logs each alarm once when it is raised and once when it is over.
+func (w *slotWatch) report(raised, cleared []cdc.Alarm) {
+	for _, a := range raised {
+		w.log.Error().Str("alarm", string(a.Name)).Str("finding", a.Message).Str("hint", a.Hint).Msg("slot alarm")
+	}
+	for _, a := range cleared {
+		w.log.Info().Str("alarm", string(a.Name)).Time("since", a.Since).Msg("slot alarm is over")
+	}
+}
+
+// note remembers a look for the status pages.
+func (w *slotWatch) note(look cdc.Look) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &w.last
+	s.Alarms = nil
+	for _, a := range w.alarms.Raised() {
+		s.Alarms = append(s.Alarms, status.SlotAlarm{Name: string(a.Name), Since: a.Since.UTC(), Message: a.Message, Hint: a.Hint})
+	}
+	h := look.Health
+	if h == nil {
+		s.Error = look.Err.Error()
+		return
+	}
+	s.At, s.Error, s.CurrentWAL = look.At, "", h.End
+	s.Retained, s.Behind, s.BehindFor, s.Headroom = h.Retained, h.Behind, look.Lag, -1
+	s.Active, s.WALStatus = false, ""
+	if h.Slot == nil {
+		s.Error = "there is no such slot"
+		return
+	}
+	s.Active, s.WALStatus, s.Headroom = h.Slot.PID != 0, h.Slot.WALStatus, h.Slot.SafeBytes
+	if h.Slot.Lost() {
+		s.WALStatus = "lost"
 	}
 }
 

@@ -151,6 +151,9 @@ func printStatus(w io.Writer, d *status.Document) error {
 		}
 	}
 	facts := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	if role := roleLine(d); role != "" {
+		fmt.Fprintf(facts, "role\t%s\n", role)
+	}
 	fmt.Fprintf(facts, "source\tdatabase %s, slot %s\n", d.Source.Database, d.Source.Slot)
 	fmt.Fprintf(facts, "position\t%s%s\n", d.Position.LSN, ago(", written ", d.At, d.Position.UpdatedAt))
 	if d.Live {
@@ -160,12 +163,21 @@ func printStatus(w io.Writer, d *status.Document) error {
 			kept += ", " + status.Bytes(*d.Source.Headroom) + " until the slot is lost"
 		}
 		fmt.Fprintf(facts, "slot\t%s\n", kept)
+		for _, alarm := range d.Source.Alarms {
+			fmt.Fprintf(facts, "alarm\t%s%s\n", alarm.Message, ago(", since ", d.At, alarm.Since))
+			if alarm.Hint != "" {
+				fmt.Fprintf(facts, "\t%s\n", alarm.Hint)
+			}
+		}
 		if d.Source.LastError != "" {
 			fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
 		}
 	}
 	if d.State.Error != "" {
 		fmt.Fprintf(facts, "state\t%s\n", d.State.Error)
+	}
+	for _, line := range queueLines(d) {
+		fmt.Fprintf(facts, "queue\t%s\n", line)
 	}
 	if err := facts.Flush(); err != nil {
 		return err
@@ -208,6 +220,23 @@ func printStatus(w io.Writer, d *status.Document) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// roleLine says whether the process reads the slot, and who does otherwise.
+func roleLine(d *status.Document) string {
+	reader := "nobody reads the slot"
+	if r := d.Reader; r != nil {
+		reader = fmt.Sprintf("process %d on %s reads the slot", r.PID, r.Host)
+	}
+	switch {
+	case !d.Live && d.Reader == nil:
+		return ""
+	case !d.Live:
+		return reader
+	case d.Process.Role == status.RoleReader:
+		return d.Process.Role
+	}
+	return d.Process.Role + "; " + reader
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -35,7 +35,7 @@ func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...
 	if err != nil {
 		return nil, c.ruleProblems(err)
 	}
-	s := &survey{catalog: cat, rules: set, needs: append(needsOf(set), more...)}
+	s := &survey{catalog: cat, rules: set, needs: append(append(needsOf(set), identityNeeds(cat)...), more...)}
 	if s.facts, err = cdc.InspectAs(ctx, conn, role, c.Source.Slot, c.Source.Publication, s.needs); err != nil {
 		return nil, environmentError(err, "")
 	}
@@ -67,9 +67,7 @@ func connect(ctx context.Context, key, text string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, &failure{err: fmt.Errorf("%s: %w", key, err), code: exitUsage, hint: `write it as "postgres://user:password@host:5432/database"`}
 	}
-	if cfg.RuntimeParams["application_name"] == "" {
-		cfg.RuntimeParams["application_name"] = cdc.ApplicationName
-	}
+	cfg.RuntimeParams["application_name"] = cdc.ApplicationName + "/command"
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}

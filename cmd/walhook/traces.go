@@ -26,11 +26,11 @@ func (p *pipeline) sourceTrace() cdc.Trace {
 	log := p.log
 	return cdc.Trace{
 		Connected: func(s cdc.Session) {
-			p.once.Do(func() { close(p.verified) })
+			p.current().verify()
 			log.Info().Str("database", s.Database).Str("server", s.Server).Stringer("start", s.Start).Stringer("end", s.End).Int("reconnects", s.Reconnects).Msg("streaming")
 		},
 		Disconnected: func(err error, retry time.Duration) {
-			withHint(log.Warn(), err).Dur("retry_in_ms", retry).Msg("stream lost")
+			withHint(p.warn(err), err).Dur("retry_in_ms", retry).Msg("stream lost")
 		},
 		Batch: func(b cdc.Batch) {
 			p.noteHandler(nil)
@@ -38,13 +38,16 @@ func (p *pipeline) sourceTrace() cdc.Trace {
 		},
 		Retry: func(err error, n int, retry time.Duration) {
 			p.noteHandler(err)
-			withHint(log.Warn(), err).Int("failures", n).Dur("retry_in_ms", retry).Msg("batch not committed")
+			withHint(p.warn(err), err).Int("failures", n).Dur("retry_in_ms", retry).Msg("batch not committed")
 		},
 		Truncated: func(table *cdc.Relation, tx *cdc.Tx) {
 			log.Error().Stringer("table", table).Uint32("xid", tx.XID).Stringer("lsn", tx.CommitLSN).Time("at", tx.CommitTime).Msg("a watched table was truncated: its rows are gone without an event each")
 		},
 		Spilled: func(tx *cdc.Tx) {
 			log.Info().Uint32("xid", tx.XID).Stringer("lsn", tx.CommitLSN).Msg("a large transaction went to a temporary file")
+		},
+		Ended: func(pid int) {
+			log.Warn().Int("backend", pid).Msg("the session that a former reader has left at the slot was ended")
 		},
 		Advanced:  func(lsn cdc.LSN) { log.Debug().Stringer("lsn", lsn).Msg("idle position written") },
 		Confirmed: func(lsn cdc.LSN) { log.Debug().Stringer("lsn", lsn).Msg("confirmed") },
@@ -94,16 +97,24 @@ func (p *pipeline) engineTrace() delivery.Trace {
 				Int("bytes", len(d.Body)).Dur("took_ms", a.Total).Dur("age_ms", a.At.Sub(d.CommitAt)).Msg("attempt")
 		},
 		ClaimFailed: func(endpoint string, err error, retry time.Duration) {
-			withHint(log.Warn(), err).Str("endpoint", endpoint).Dur("retry_in_ms", retry).Msg("queue not read")
+			withHint(p.warn(err), err).Str("endpoint", endpoint).Dur("retry_in_ms", retry).Msg("queue not read")
 		},
+		Finished: func(int, time.Duration) { p.noteResults(nil) },
 		FinishFailed: func(err error, waiting int, retry time.Duration) {
-			withHint(log.Warn(), err).Int("waiting", waiting).Dur("retry_in_ms", retry).Msg("outcomes not committed")
+			p.noteResults(err)
+			withHint(p.warn(err), err).Int("waiting", waiting).Dur("retry_in_ms", retry).Msg("outcomes not committed")
 		},
 		Disabled: func(endpoint, reason string) {
 			log.Error().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints enable "+endpoint).Msg("endpoint disabled")
 		},
-		Enabled:       func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint enabled") },
-		LeaseLost:     func(until time.Time) { log.Error().Time("until", until).Msg("lease ran out: nothing is sent") },
+		Enabled: func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint enabled") },
+		LeaseLost: func(until time.Time) {
+			e := log.Error()
+			if p.gate.Away() != nil {
+				e = log.Info() // as was to be expected
+			}
+			e.Time("until", until).Msg("lease ran out: nothing is sent")
+		},
 		LeaseRegained: func(until time.Time) { log.Info().Time("until", until).Msg("lease regained") },
 	}
 }
@@ -112,7 +123,7 @@ func (p *pipeline) engineTrace() delivery.Trace {
 func (p *pipeline) stateTrace() state.Trace {
 	log := p.log
 	return state.Trace{
-		RenewFailed: func(err error) { withHint(log.Warn(), err).Msg("lease not renewed") },
+		RenewFailed: func(err error) { p.failing("lease", "lease not renewed", err) },
 		Expired: func(ids []int64, n int64) {
 			log.Warn().Ints64("processes", ids).Int64("lanes", n).Msg("took over from dead processes")
 		},
@@ -120,8 +131,9 @@ func (p *pipeline) stateTrace() state.Trace {
 		Dropped: func(partition string) {
 			log.Info().Str("partition", partition).Msg("retention dropped a day of the log")
 		},
-		UpkeepFailed:  func(task string, err error) { withHint(log.Warn(), err).Str("task", task).Msg("upkeep failed") },
-		CommitInDoubt: func(err error) { withHint(log.Warn(), err).Msg("the outcome of a commit is unknown: looking it up") },
+		UpkeepFailed:  func(task string, err error) { p.failing(task, "upkeep failed", err) },
+		Queue:         func(a state.QueueAlarm) { queueAlarm(log, a) },
+		CommitInDoubt: func(err error) { withHint(p.warn(err), err).Msg("the outcome of a commit is unknown: looking it up") },
 	}
 }
 

@@ -4,29 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
+
+	"walhook/delivery"
 )
 
 // size is a number of bytes: "512KiB", "16MiB", "2GiB", or "1048576".
-type size int64
-
-// UnmarshalText parses a size.
-func (b *size) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	factor := int64(1)
-	for unit, f := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if rest, ok := strings.CutSuffix(s, unit); ok {
-			s, factor = strings.TrimSpace(rest), f
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/factor {
-		return fmt.Errorf(`%q is no size, such as "16MiB"`, string(text))
-	}
-	*b = size(n * factor)
-	return nil
-}
+type size = delivery.Size
 
 // dsn is a connection string. It cannot be printed, as it may hold a password.
 type dsn struct {

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"walhook/cdc"
+	"walhook/delivery"
+	"walhook/state"
+	"walhook/status"
+)
+
+// minLease leaves time to renew a lease before the engine stops sending for want of one, [delivery.LeaseMargin] before its end.
+const minLease = 5 * time.Second
+
+func (c *Config) leaseTooShort() error {
+	if lease := c.State.Lease.Std(); lease >= time.Second && lease < minLease { // shorter ones state refuses itself
+		return fmt.Errorf("state.lease: %s is too short: nothing is sent in its last %s; use %s or more", lease, delivery.LeaseMargin, minLease)
+	}
+	return nil
+}
+
+// member is this process's part in the group that works on one state, from joining to leaving: its lease, the lanes
+// that it holds in memory, and its turn at reading the slot.
+//
+// A membership that was lost, as the process stood still or another one has the right to read, is given up whole, and a
+// new one is begun: with empty memory, the identity of the source checked anew, and a new id, so that nothing of
+// the old one can ever be taken for the new one's.
+type member struct {
+	p        *pipeline
+	process  *state.Process
+	lookups  *cdc.Live
+	engine   *delivery.Engine
+	identity *identityWatch
+
+	verified chan struct{} // closed when this process may send (invariant 5)
+	once     sync.Once
+
+	leave func() error // gives the lanes back, once; others go on with them at once
+
+	mu      sync.Mutex
+	source  *cdc.Source // nil while it does not read
+	standby bool
+	problem string // why it can't contend; "" when it can
+}
+
+// join checks that the state is this source's (invariants 5 and 8: before anything is sent), joins the processes that work
+// on it, and prepares what they do. Nothing moves yet.
+func (p *pipeline) join(ctx context.Context, adopt bool) (m *member, err error) {
+	if err := p.awaitSlot(ctx); err != nil {
+		return nil, err
+	}
+	if p.at, err = p.cfg.bind(ctx, p.db, p.survey.facts, p.survey.catalog, false, adopt); err != nil {
+		return nil, err
+	}
+	p.noteAdoption(adopt)
+	m = &member{p: p, verified: make(chan struct{})}
+	m.leave = sync.OnceValue(m.end)
+	if m.lookups, err = cdc.NewLive(p.cfg.Source.DSN.reveal(), "lookups", p.gate); err != nil {
+		return nil, environmentError(err, "")
+	}
+	if m.process, err = p.db.Register(ctx); err != nil {
+		return nil, environmentError(err, "")
+	}
+	m.identity = p.watchIdentity(m.lookups)
+	m.engine = delivery.NewEngine(m.process, p.sender, p.cfg.Endpoints, delivery.EngineOptions{Lease: m.process.LeaseUntil, Trace: p.engineTrace()})
+	return m, nil
+}
+
+// end is what leave does.
+func (m *member) end() error {
+	m.lookups.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := m.process.Close(ctx); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	return nil
+}
+
+// run takes part until ctx is cancelled, then stops in order: the stream first, which finishes its batch and confirms it, so
+// that a stand-by takes over while the engine finishes its requests; the lease last.
+func (m *member) run(ctx context.Context) error {
+	err := supervise(ctx, []service{
+		{"process lease", m.process.Run},
+		{"identity watch", m.identity.Run},
+		{"delivery", m.deliver},
+		{"stream", m.p.slot.guarded(m.read)},
+	}, stopGrace)
+	return errors.Join(err, m.leave())
+}
+
+// deliver runs the engine once it is certain that this is the right source (invariants 5 and 8): the reader's stream has been
+// attached, which the server itself has then confirmed, or the look at joining has passed and another process reads.
+func (m *member) deliver(ctx context.Context) error {
+	select {
+	case <-m.verified:
+	case <-ctx.Done():
+		return nil
+	}
+	return m.engine.Run(ctx)
+}
+
+// verify lets the engine send.
+func (m *member) verify() { m.once.Do(func() { close(m.verified) }) }
+
+// read stands by until this process has the right to read, and then streams until the right is lost.
+func (m *member) read(ctx context.Context) error {
+	reader, err := m.process.Contend(ctx, m.readerTrace())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer reader.Close() // after the stream has ended
+	source, err := m.begin(reader)
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-reader.Lost():
+			stop()
+		case <-running.Done():
+		}
+	}()
+	err = source.Run(running, reader.Position().LSN)
+	m.mu.Lock()
+	m.source = nil
+	m.mu.Unlock()
+	select {
+	case <-reader.Lost():
+		return errors.Join(delivery.ErrSuperseded, err)
+	default:
+		return err
+	}
+}
+
+// begin prepares the stream from the position that the right to read came with. A state that was bound to another source since
+// this process joined is another process's (invariant 8): joining anew refuses it.
+func (m *member) begin(reader *state.Reader) (*cdc.Source, error) {
+	p, id, bound := m.p, m.p.at.identity, reader.Bound()
+	if bound.SystemID != id.SystemID || bound.DatabaseOID != id.DatabaseOID || bound.Slot != id.Slot {
+		return nil, fmt.Errorf("%w: the state was bound to another source", delivery.ErrSuperseded)
+	}
+	identity := delivery.Identity{SystemID: id.SystemID, DatabaseOID: id.DatabaseOID}
+	planner := delivery.NewPlanner(identity, p.survey.rules, p.cfg.Endpoints, relatedRows{m.lookups})
+	ingest := delivery.NewIngest(m.process, planner, m.engine, reader.Position(), p.ingestTrace())
+	cfg := p.cfg.source()
+	cfg.Gate = p.gate
+	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
+	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID
+	source := cdc.NewSource(cfg, m.identity.guard(ingest), m.identity.wants(p.survey.rules.Wants), p.sourceTrace())
+	m.mu.Lock()
+	m.source, m.standby, m.problem = source, false, ""
+	m.mu.Unlock()
+	p.log.Info().Int64("process", m.process.ID()).Stringer("lsn", reader.Position().LSN).Msg("this process is the reader")
+	return source, nil
+}
+
+// readerTrace notes how contending goes, for the log and the status pages. A stand-by delivers.
+func (m *member) readerTrace() state.ReaderTrace {
+	log := m.p.log
+	return state.ReaderTrace{
+		StandingBy: func(reader *status.ReaderState) {
+			m.mu.Lock()
+			m.standby, m.problem = true, ""
+			m.mu.Unlock()
+			m.verify()
+			if reader == nil {
+				log.Warn().Int64("process", m.process.ID()).Msg("standing by: the reader gives no sign of life")
+				return
+			}
+			log.Info().Int64("process", m.process.ID()).Int64("reader", reader.Process).Str("reader_host", reader.Host).Int("reader_pid", reader.PID).
+				Msg("standing by: another process is the reader")
+		},
+		Ended: func() { log.Warn().Msg("the session of a reader without a valid lease was ended") },
+		Failed: func(err error, retry time.Duration) {
+			m.mu.Lock()
+			m.problem = err.Error()
+			m.mu.Unlock()
+			withHint(m.p.warn(err), err).Dur("retry_in_ms", retry).Msg("cannot contend for the slot")
+		},
+	}
+}
+
+// progress is the stream's; of a stand-by nothing but zeros.
+func (m *member) progress() cdc.Progress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.source == nil {
+		return cdc.Progress{}
+	}
+	return m.source.Progress()
+}
+
+// role says for the status pages what this process does.
+func (m *member) role() status.Role {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.source != nil:
+		return status.Role{Name: status.RoleReader}
+	case m.standby:
+		return status.Role{Name: status.RoleStandby, Problem: m.problem}
+	}
+	return status.Role{Name: status.RoleJoining, Problem: m.problem}
+}

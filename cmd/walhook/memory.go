@@ -1,0 +1,38 @@
+package main
+
+import (
+	"runtime/debug"
+
+	"walhook/cdc"
+)
+
+const (
+	// heapLimit is what the Go runtime may take at the defaults: with some 20 MiB of the program itself, which the kernel counts as
+	// resident too, walhook stays under 64 MiB.
+	heapLimit = 36 << 20
+	// Of endpoints and connections this many are in it; each further one has its share of memory.
+	endpointsIncluded, endpointShare     = 64, 256 << 10
+	connectionsIncluded, connectionShare = 256, 32 << 10
+)
+
+// limitMemory makes the runtime collect garbage more often rather than let the heap grow to twice of what is in use
+// (invariant 9). It is a backstop and no bound: what is held is bounded where it is held. An operator's GOMEMLIMIT stands.
+func limitMemory(cfg *Config, env environment) {
+	if _, set := env("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(heapLimitFor(cfg))
+	}
+}
+
+// heapLimitFor is heapLimit, and more for a configuration that asks for more.
+func heapLimitFor(cfg *Config) int64 {
+	limit := int64(heapLimit)
+	if memory := int64(cfg.Source.Memory); memory > cdc.DefaultMemory {
+		limit += 2 * (memory - cdc.DefaultMemory)
+	}
+	connections := 0
+	for _, e := range cfg.Endpoints {
+		connections += e.WithDefaults().Concurrency
+	}
+	limit += int64(max(len(cfg.Endpoints)-endpointsIncluded, 0)) * endpointShare
+	return limit + int64(max(connections-connectionsIncluded, 0))*connectionShare
+}
