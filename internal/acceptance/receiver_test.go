@@ -1,9 +1,6 @@
 package acceptance
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"walhook/internal/harness"
 )
 
 // received is one request that a receiver accepted.
@@ -34,7 +33,7 @@ type received struct {
 	} `json:"data"`
 }
 
-// receiver keeps what it gets. It checks signatures by hand, without walhook's own code.
+// receiver keeps what it gets, and checks signatures.
 type receiver struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -42,24 +41,18 @@ type receiver struct {
 	slow time.Duration // of paths that end in /slow
 }
 
-const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+const secret = harness.Secret
 
 func newReceiver(t *testing.T) *receiver {
 	r := &receiver{}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
 			t.Errorf("read request: %v", err)
 			return
 		}
-		mac := hmac.New(sha256.New, key)
-		mac.Write([]byte(req.Header.Get("webhook-id") + "." + req.Header.Get("webhook-timestamp") + "." + string(body)))
-		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); req.Header.Get("webhook-signature") != want {
-			t.Errorf("signature %q, want %q", req.Header.Get("webhook-signature"), want)
+		if err := harness.VerifySignature(req.Header, body); err != nil {
+			t.Error(err)
 		}
 		e := received{Path: req.URL.Path, ID: req.Header.Get("webhook-id"), At: time.Now()}
 		decoder := json.NewDecoder(strings.NewReader(string(body)))

@@ -3,49 +3,20 @@ package acceptance
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net"
-	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"walhook/internal/harness"
 	"walhook/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
-
-var built struct {
-	once sync.Once
-	path string
-	err  error
-}
+func TestMain(m *testing.M) { pgtest.Main(m, harness.Remove) }
 
 // binary builds walhook, once.
-func binary(t *testing.T) string {
-	t.Helper()
-	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "walhook-bin-")
-		if err != nil {
-			built.err = err
-			return
-		}
-		built.path = filepath.Join(dir, "walhook")
-		out, err := exec.Command("go", "build", "-o", built.path, "walhook/cmd/walhook").CombinedOutput()
-		if err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatalf("build walhook: %v", built.err)
-	}
-	return built.path
-}
+func binary(t *testing.T) string { return harness.Binary(t, "") }
 
 // installation is a database with its owner, a role for walhook that has nothing but what the README says, and
 // a configuration file.
@@ -62,34 +33,8 @@ type installation struct {
 // is the receiver's address.
 func install(t *testing.T, super string, r *receiver, rules string) *installation {
 	t.Helper()
-	u, err := url.Parse(super)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := strings.TrimPrefix(u.Path, "/")
-	owner, role := "owner_"+db, "walhook_"+db
-	pgtest.Exec(t, super, fmt.Sprintf("CREATE ROLE %s LOGIN; CREATE ROLE %s LOGIN REPLICATION; ALTER DATABASE %s OWNER TO %s; ALTER SCHEMA public OWNER TO %s",
-		owner, role, db, owner, owner))
-	pgtest.Exec(t, super, fmt.Sprintf(`DO $$ DECLARE r record; BEGIN
-		FOR r IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') LOOP
-			EXECUTE 'ALTER TABLE ' || r.name || ' OWNER TO %s';
-		END LOOP; END $$`, owner))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := &installation{t: t, super: super, owner: pgtest.Server(t).DSNFor(owner, "", db), role: pgtest.Server(t).DSNFor(role, "", db),
-		config: filepath.Join(t.TempDir(), "walhook.toml"), listen: l.Addr().String()}
-	l.Close()
-	text := fmt.Sprintf("[source]\ndsn = %q\nidle_advance = \"1s\"\n[http]\nlisten = %q\n%s", in.role, in.listen, strings.ReplaceAll(rules, "{{receiver}}", r.URL))
-	if err := os.WriteFile(in.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // after the database is gone
-		pgtest.Exec(t, pgtest.Server(t).DSN("postgres"), fmt.Sprintf("REASSIGN OWNED BY %s TO postgres; DROP OWNED BY %s; REASSIGN OWNED BY %s TO postgres; DROP OWNED BY %s", owner, owner, role, role))
-	})
-	return in
+	h := harness.Install(t, super, harness.Options{Config: strings.ReplaceAll(rules, "{{receiver}}", r.URL)})
+	return &installation{t: t, super: h.Super, owner: h.Owner, role: h.Role, config: h.Config, listen: h.Listen}
 }
 
 // walhook runs a command and returns what it printed.
