@@ -195,11 +195,11 @@ func TestOwnersDumpWorks(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	file := filepath.Join(t.TempDir(), "dump")
-	dump := run(t, filepath.Join(pgtest.Server(t).Bin(), "pg_dump"), "-Fc", "-f", file, owner)
+	dump := run(t, pgtest.Client(t, pgtest.Server(t), "pg_dump"), "-Fc", "-f", file, owner)
 	if dump != "" {
 		t.Fatalf("pg_dump as the owner: %s", dump)
 	}
-	list := run(t, filepath.Join(pgtest.Server(t).Bin(), "pg_restore"), "-l", file)
+	list := run(t, pgtest.Client(t, pgtest.Server(t), "pg_restore"), "-l", file)
 	if !strings.Contains(list, "TABLE DATA we ird queue") || !strings.Contains(list, "TABLE DATA public mine") {
 		t.Errorf("the dump holds:\n%s", list)
 	}

@@ -34,6 +34,7 @@ import (
 type checkCase struct {
 	name    string
 	options *pgserver.Options // of a server of its own; nil for the tests' common one
+	since   int               // major version of the server that it needs
 	config  string
 	before  func(*site)
 	phases  [][]provocation
@@ -116,7 +117,7 @@ func checkCases() []checkCase {
 			}},
 		},
 		{
-			name: "tables",
+			name: "tables", since: 15, // column lists and row filters
 			config: checkConfig + tableRule("t_full", "write") + tableRule("t_nothing", "create") + tableRule("t_index", "create") + tableRule("t_cols", "create") +
 				tableRule("t_filter", "create") + tableRule("t_part", "create") + tableRule("shop.item", "create"),
 			before: func(s *site) {
@@ -146,7 +147,7 @@ func checkCases() []checkCase {
 			}},
 		},
 		{
-			name: "publications", config: checkConfig + tableRule("t", "create"),
+			name: "publications", since: 15, config: checkConfig + tableRule("t", "create"),
 			before: func(s *site) {
 				s.owner("CREATE SCHEMA shop; CREATE TABLE t (id int PRIMARY KEY)")
 				s.super("CREATE PUBLICATION walhook FOR TABLES IN SCHEMA shop")

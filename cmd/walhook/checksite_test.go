@@ -293,15 +293,10 @@ func TestCheckFinds(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Server(t)
 			if c.options != nil {
-				var err error
-				if server, err = pgserver.Start(context.Background(), *c.options); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					if err := server.Close(); err != nil {
-						t.Error(err)
-					}
-				})
+				server = pgtest.Cluster(t, *c.options)
+			}
+			if server.Major() < c.since {
+				t.Skipf("needs PostgreSQL %d", c.since)
 			}
 			s := newSite(t, server, c.config)
 			if c.before != nil {

@@ -69,6 +69,12 @@ func TestScripts(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"sql": s.sql, "query": s.query, "receiver": s.receiver, "received": s.received, "port": s.port, "cluster": s.cluster, "until": s.until, "copydb": s.copydb, "exits": s.exits,
 				},
+				Condition: func(name string) (bool, error) {
+					if name != "pg_dump" {
+						return false, fmt.Errorf("unknown condition %q", name)
+					}
+					return pgtest.FindClient(pgtest.Server(t), name) != "", nil
+				},
 				RequireExplicitExec: true,
 				UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 			})

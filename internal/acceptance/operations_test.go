@@ -139,13 +139,13 @@ func TestOperationsPrivileges(t *testing.T) {
 	in.must("setup")
 	follow(t, owner, state.sql("the owner, afterwards"))
 	in.must("check")
-	dump := exec.CommandContext(t.Context(), filepath.Join(s.Bin(), "pg_dump"), "-Fc", "-f", filepath.Join(t.TempDir(), "dump"), owner)
+	dump := exec.CommandContext(t.Context(), pgtest.Client(t, s, "pg_dump"), "-Fc", "-f", filepath.Join(t.TempDir(), "dump"), owner)
 	if out, err := dump.CombinedOutput(); err != nil {
 		t.Errorf("pg_dump as the owner: %v\n%s", err, out)
 	}
 
 	// The role can stream, and cannot copy the cluster.
-	backup := exec.CommandContext(t.Context(), filepath.Join(s.Bin(), "pg_basebackup"), "-D", filepath.Join(t.TempDir(), "copy"), "-d", strings.Replace(role, "/odoo", "/", 1))
+	backup := exec.CommandContext(t.Context(), pgtest.Client(t, s, "pg_basebackup"), "-D", filepath.Join(t.TempDir(), "copy"), "-d", strings.Replace(role, "/odoo", "/", 1))
 	out, err := backup.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "rejects replication connection") {
 		t.Errorf("pg_basebackup as walhook's role: %v\n%s", err, out)

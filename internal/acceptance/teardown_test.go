@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -160,7 +159,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 // runScript runs what a dry run has printed, as a superuser in psql.
 func (in *installation) runScript(script string) {
 	in.t.Helper()
-	cmd := exec.Command(filepath.Join(pgtest.Server(in.t).Bin(), "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", in.super)
+	cmd := exec.Command(pgtest.Client(in.t, pgtest.Server(in.t), "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", in.super)
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		in.t.Fatalf("psql: %v\n%s\nscript:\n%s", err, out, script)
@@ -204,7 +203,7 @@ func TestOdooBacksUp(t *testing.T) {
 		}
 		dump := func(day string) {
 			t.Helper()
-			out, err := exec.Command(filepath.Join(pgtest.Server(t).Bin(), "pg_dump"), "--no-owner", "-d", in.owner).CombinedOutput()
+			out, err := exec.Command(pgtest.Client(t, pgtest.Server(t), "pg_dump"), "--no-owner", "-d", in.owner).CombinedOutput()
 			if err != nil {
 				t.Errorf("pg_dump as the owner, %s (script: %v): %v\n%s", day, script, err, last(string(out), 500))
 			}

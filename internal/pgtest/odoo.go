@@ -61,20 +61,6 @@ func PlayWorkload(t testing.TB, version, dsn string) {
 	psql(t, dsn, OdooFile(t, version+"/workload.sql.gz"))
 }
 
-// client finds a client program: with the server, or in PATH, since a downloaded server comes without.
-func client(t testing.TB, name string) string {
-	t.Helper()
-	own := filepath.Join(Server(t).Bin(), name)
-	if _, err := os.Stat(own); err == nil {
-		return own
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is neither in %s nor in PATH: install PostgreSQL's client programs", name, Server(t).Bin())
-	}
-	return path
-}
-
 func psql(t testing.TB, dsn, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -86,7 +72,7 @@ func psql(t testing.TB, dsn, path string) {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	cmd := exec.Command(client(t, "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", dsn)
+	cmd := exec.Command(Client(t, Server(t), "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", dsn)
 	cmd.Stdin = sql
 	var out strings.Builder
 	cmd.Stderr = &out
