@@ -135,7 +135,8 @@ func (db *DB) nextSeq(ctx context.Context) (seq int64, err error) {
 	return seq, db.translate("read the last seq", err)
 }
 
-// retryDead moves dead letters back to log and queue. What keeps its seq may be in today's log already: day and seq name one row of it.
+// retryDead moves dead letters back to log and queue. What keeps its seq may be in today's log already: day and seq name one row of it,
+// which stays as it was. So the queue says since when it waits (max_age).
 func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) error {
 	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
 	const move = `WITH gone AS (
@@ -149,8 +150,8 @@ func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) 
 			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes)
 			SELECT endpoint, count(*), sum(octet_length(body)), -count(*), -sum(octet_length(body)) FROM gone GROUP BY endpoint
 		)
-		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
-		SELECT endpoint, lane, new_seq, (now() AT TIME ZONE 'UTC')::date, octet_length(body) FROM gone`
+		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes, again_at)
+		SELECT endpoint, lane, new_seq, (now() AT TIME ZONE 'UTC')::date, octet_length(body), now() FROM gone`
 	old, seqs := make([]int64, len(list)), make([]int64, len(list))
 	var fresh int64
 	for _, d := range list {

@@ -34,6 +34,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		t.Fatal(err)
 	}
+	exec(t, db, "UPDATE {schema}.source SET epoch = 1")
 	p := register(t, db)
 	f := newFeed(t, p)
 	sent := f.many("a", 20)

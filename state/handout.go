@@ -23,6 +23,7 @@ type head struct {
 	seq             int64
 	day             time.Time
 	attempts, bytes int
+	again           *time.Time // when a person put it back
 }
 
 // found is what waits in a lane.
@@ -34,10 +35,10 @@ type found struct {
 
 // nextInLanes reads the first queue rows of lanes by the primary key.
 const nextInLanes = `
-SELECT u.n, q.seq, q.day, q.attempts, q.bytes
+SELECT u.n, q.seq, q.day, q.attempts, q.bytes, q.again_at
 FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY u (endpoint, key, after, n)
 CROSS JOIN LATERAL (
-	SELECT seq, day, attempts, bytes FROM {schema}.queue
+	SELECT seq, day, attempts, bytes, again_at FROM {schema}.queue
 	WHERE endpoint = u.endpoint AND lane = u.key AND seq > u.after ORDER BY seq LIMIT $4
 ) q`
 
@@ -53,9 +54,10 @@ func (db *DB) heads(b *pgx.Batch, lanes []wanted, perLane int, result *[]found) 
 	b.Queue(db.sql(nextInLanes), endpoints, keys, after, perLane+1).Query(func(rows pgx.Rows) error {
 		var n int64
 		var h head
-		_, err := pgx.ForEachRow(rows, []any{&n, &h.seq, &h.day, &h.attempts, &h.bytes}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&n, &h.seq, &h.day, &h.attempts, &h.bytes, &h.again}, func() error {
 			f := &all[n-1]
 			f.heads = append(f.heads, h)
+			h.again = nil // not shared with the next row
 			return nil
 		})
 		for i := range all {
@@ -144,6 +146,9 @@ func assemble(lanes []found, rows map[int64]*delivery.Delivery) (ready []deliver
 				continue
 			}
 			d.Attempts = h.attempts
+			if h.again != nil {
+				d.Enqueued = *h.again
+			}
 			lane.Deliveries = append(lane.Deliveries, d)
 		}
 		if len(lane.Deliveries) > 0 {

@@ -49,6 +49,7 @@ func openState(t testing.TB, change func(*Config)) *DB {
 	if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
 		t.Fatal(err)
 	}
+	exec(t, db, "UPDATE {schema}.source SET epoch = 1") // so that tests can write numbers down
 	return db
 }
 

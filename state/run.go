@@ -35,6 +35,9 @@ func (p *Process) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { p.watchSizes(ctx) })
 	wg.Go(func() {
+		every(ctx, p.db.cfg.Lease/3, func() { p.trace("free lanes of a lost answer", p.settleOrphans(ctx)) })
+	})
+	wg.Go(func() {
 		p.upkeep(ctx)
 		every(ctx, upkeepEvery, func() { p.upkeep(ctx) })
 	})
@@ -56,9 +59,6 @@ func (p *Process) keepLease(ctx context.Context) error {
 		err := p.renew(tctx)
 		if err == nil {
 			err = p.expireOthers(tctx)
-		}
-		if err == nil {
-			err = p.settleOrphans(tctx)
 		}
 		cancel()
 		switch {
@@ -141,11 +141,18 @@ func (p *Process) adopted(lanes []laneKey) {
 	}
 }
 
-// settleOrphans looks the transactions in doubt up and frees their lanes.
+// settleOrphans looks the transactions in doubt up and frees their lanes. It waits until nobody acquires lanes, which on a busy system is
+// never so by chance, and nobody may begin to meanwhile.
 func (p *Process) settleOrphans(ctx context.Context) error {
-	if !p.acquiring.TryLock() {
-		return nil // at the next renewal
+	ctx, cancel := context.WithTimeout(ctx, p.db.cfg.Lease/3)
+	defer cancel()
+	p.mu.Lock()
+	none := len(p.orphans) == 0
+	p.mu.Unlock()
+	if none {
+		return nil
 	}
+	p.acquiring.Lock()
 	defer p.acquiring.Unlock()
 	p.mu.Lock()
 	orphans := slices.Clone(p.orphans)
@@ -153,7 +160,7 @@ func (p *Process) settleOrphans(ctx context.Context) error {
 	for _, o := range orphans {
 		verdict, _ := p.db.ask(ctx, o.xid)
 		if verdict == unknown || verdict == running {
-			return nil // at the next renewal
+			return nil // the next time
 		}
 		if verdict == committed { // perhaps another transaction under its id; then the lanes are not ours, or do not exist
 			const free = `UPDATE {schema}.lane l SET owner = NULL, due = now() FROM unnest($1::text[], $2::text[]) u(endpoint, key)

@@ -88,8 +88,8 @@ func (n *numbering) assign(deliveries []*delivery.Delivery, back []int64, epoch 
 // position as it was and as it is now was perhaps never read, and no number could tell. It is for transactions that move the position by
 // hand (adopt, resync) and have the source row locked.
 //
-// Epochs are milliseconds since 1970 from the second one on: a state that was restored from a dump, or lost, does not know which ones were used after
-// it, and must not use one again.
+// Epochs are milliseconds since 1970: a state that was restored from a dump, or made anew after it was lost, does not know which ones
+// were used before, and must not use one again.
 func (db *DB) newEpoch(ctx context.Context, t *transaction) error {
 	const update = `UPDATE {schema}.source SET epoch = greatest(epoch + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint), numbers = '{}'`
 	return t.send(ctx, func(b *pgx.Batch) {

@@ -138,6 +138,30 @@ func TestSequenceIsKept(t *testing.T) {
 	proveComplete(t, db)
 }
 
+// An epoch is not used again by a state that is made anew: a receiver would take new deliveries for old ones.
+func TestEpochOfANewState(t *testing.T) {
+	db := openEmpty(t, nil)
+	var last int64
+	for range 2 {
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Bind(t.Context(), testBinding, BindOptions{Start: testStart, Created: true}); err != nil {
+			t.Fatal(err)
+		}
+		f := newFeed(t, register(t, db))
+		d := f.delivery("a", "m/1")
+		f.enqueue(t, none, d)
+		if d.Sequence != 1 || d.Epoch <= last || time.Since(time.UnixMilli(d.Epoch)).Abs() > time.Hour {
+			t.Errorf("number %d of epoch %d, after epoch %d", d.Sequence, d.Epoch, last)
+		}
+		last = d.Epoch
+		if _, err := db.Drop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The next epoch's sequences begin at 1; what was numbered before stays what it is.
 func TestNewEpoch(t *testing.T) {
 	db := openState(t, nil)

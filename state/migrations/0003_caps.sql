@@ -1,5 +1,9 @@
 -- How much waits per endpoint, and its limits.
 
+ALTER TABLE {schema}.queue ADD COLUMN again_at timestamptz;
+
+COMMENT ON COLUMN {schema}.queue.again_at IS 'when a person put it back; null when it has waited since it was first queued';
+
 CREATE TABLE {schema}.queue_size (
     endpoint      text        COLLATE "C" PRIMARY KEY,
     pending       bigint      NOT NULL DEFAULT 0,
