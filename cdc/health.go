@@ -104,3 +104,13 @@ func (h *Health) read(row [][]byte) error {
 	h.Slot, err = parseSlot(row[5:])
 	return err
 }
+
+// EndOfWAL returns how far the server has written WAL, or a standby replayed it.
+func EndOfWAL(ctx context.Context, conn *pgx.Conn) (end LSN, err error) {
+	err = conn.QueryRow(ctx, `SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+		ELSE pg_catalog.pg_current_wal_lsn() END::text`).Scan(&end)
+	if err != nil {
+		return 0, fmt.Errorf("read the end of WAL: %w", err)
+	}
+	return end, nil
+}

@@ -83,11 +83,22 @@ func (p *Process) ID() int64 { return p.id }
 
 // LeaseUntil is when the lease ends unless it is renewed, on this machine's monotonic clock; zero
 // when it was lost for good or given back. Nothing may be sent that could be in flight then (invariant 4).
+//
+// The monotonic clock stands still while the machine is suspended, so a lease that is over by the wall clock is over too. One that was
+// set forward costs a pause until the next renewal.
 func (p *Process) LeaseUntil() time.Time {
 	if p.lost.Load() {
 		return time.Time{}
 	}
-	return *p.until.Load()
+	return endOfLease(*p.until.Load(), time.Now())
+}
+
+// endOfLease is until, without its monotonic reading when the wall clock says that it is over.
+func endOfLease(until, now time.Time) time.Time {
+	if wall := until.Round(0); now.Round(0).After(wall) {
+		return wall
+	}
+	return until
 }
 
 // StoredPosition is [DB.StoredPosition].

@@ -205,6 +205,17 @@ func TestInvariant5CopyRecognisedByLook(t *testing.T) {
 		return w.Run(ctx)
 	}
 	same := func(*state.Binding) {}
+	confirm := func(change func(*state.Binding)) error {
+		w := &identityWatch{bound: identityOf(id, state.Binding{}, "s"), name: "walhook", schema: "public", live: live, every: time.Minute, log: zerolog.Nop()}
+		change(&w.bound)
+		return w.confirm(t.Context())
+	}
+	if err := confirm(same); err != nil {
+		t.Errorf("the same database, before anything is sent: %v", err)
+	}
+	if err := confirm(func(b *state.Binding) { b.UUID = "another" }); exitCode(err) != exitEnvironment {
+		t.Errorf("another uuid, before anything is sent: %v", err)
+	}
 	if err := look(100*time.Millisecond, same); err != nil {
 		t.Errorf("the same database: %v", err)
 	}

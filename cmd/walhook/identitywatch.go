@@ -25,14 +25,14 @@ type identityWatch struct {
 	bound  state.Binding
 	name   string  // of the state schema, for errors
 	schema string  // where Odoo's tables are; "" when the database is not Odoo's
-	since  cdc.LSN // end of WAL at start
+	since  cdc.LSN // end of WAL before the look at start
 	live   *cdc.Live
 	every  time.Duration
 	log    zerolog.Logger
 }
 
 func (p *pipeline) watchIdentity(live *cdc.Live) *identityWatch {
-	w := &identityWatch{bound: p.at.identity, name: p.cfg.State.Schema, since: p.survey.facts.End, live: live, every: identityEvery, log: p.log}
+	w := &identityWatch{bound: p.at.identity, name: p.cfg.State.Schema, since: p.survey.since, live: live, every: identityEvery, log: p.log}
 	if odoo := p.survey.catalog.Odoo; odoo != nil {
 		w.schema = odoo.Schema
 	}
@@ -76,6 +76,22 @@ func (w *identityWatch) Run(ctx context.Context) error {
 		}
 		if err := w.judge(found); err != nil {
 			return err
+		}
+	}
+}
+
+// confirm looks until the source answers, once: what changed between the look at start and the beginning of the stream is seen by neither.
+func (w *identityWatch) confirm(ctx context.Context) error {
+	for {
+		found, err := w.look(ctx)
+		if err == nil {
+			return w.judge(found)
+		}
+		w.log.Debug().Err(err).Msg("identity not looked at")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(w.every, time.Second)):
 		}
 	}
 }

@@ -94,12 +94,16 @@ func (m *member) run(ctx context.Context) error {
 }
 
 // deliver runs the engine once it is certain that this is the right source (invariants 5 and 8): the reader's stream has been
-// attached, which the server itself has then confirmed, or the look at joining has passed and another process reads.
+// attached, which the server itself has then confirmed, or the look at joining has passed and another process reads. One more look comes then,
+// as a database may have become another in between.
 func (m *member) deliver(ctx context.Context) error {
 	select {
 	case <-m.verified:
 	case <-ctx.Done():
 		return nil
+	}
+	if err := m.identity.confirm(ctx); err != nil || ctx.Err() != nil {
+		return err
 	}
 	return m.engine.Run(ctx)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	"walhook/cdc"
 )
@@ -19,8 +21,27 @@ const (
 // (invariant 9). It is a backstop and no bound: what is held is bounded where it is held. An operator's GOMEMLIMIT stands.
 func limitMemory(cfg *Config, env environment) {
 	if _, set := env("GOMEMLIMIT"); !set {
+		ownLimit.Store(true)
 		debug.SetMemoryLimit(heapLimitFor(cfg))
 	}
+}
+
+// ownLimit says that the limit is walhook's own, not an operator's.
+var ownLimit atomic.Bool
+
+// roomToWork is what the limit leaves above what is held for good.
+const roomToWork = 28 << 20
+
+// limitMemoryAnew adapts the limit to what rules and catalog take, once they are there: thousands of rules are held for good, and a limit
+// below what is held would make the runtime collect garbage for ever.
+func limitMemoryAnew(cfg *Config) {
+	if !ownLimit.Load() {
+		return
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetMemoryLimit(max(heapLimitFor(cfg), int64(m.HeapAlloc)+roomToWork))
 }
 
 // heapLimitFor is heapLimit, and more for a configuration that asks for more.

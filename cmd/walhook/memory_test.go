@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"testing"
 
@@ -48,4 +49,20 @@ func TestMemoryLimitOfTheOperator(t *testing.T) {
 	if got := debug.SetMemoryLimit(-1); got != heapLimit {
 		t.Errorf("the limit is %d", got)
 	}
+}
+
+// A limit below what rules and catalog hold for good would make the runtime collect garbage for ever.
+func TestMemoryLimitLeavesRoomToWork(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer func() {
+		debug.SetMemoryLimit(before)
+		ownLimit.Store(false)
+	}()
+	limitMemory(&Config{}, func(string) (string, bool) { return "", false })
+	held := make([]byte, 64<<20)
+	limitMemoryAnew(&Config{})
+	if got := debug.SetMemoryLimit(-1); got < int64(len(held))+roomToWork {
+		t.Errorf("a limit of %d MiB with %d MiB held", got>>20, len(held)>>20)
+	}
+	runtime.KeepAlive(held)
 }

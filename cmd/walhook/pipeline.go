@@ -106,6 +106,7 @@ func (p *pipeline) inspect(ctx context.Context) error {
 	if p.survey, err = p.cfg.look(ctx, conn, ""); err != nil {
 		return err
 	}
+	limitMemoryAnew(p.cfg)
 	var refusals []error
 	mismatch := p.cfg.recall(ctx, p.survey.facts, p.survey.catalog)
 	for _, f := range cdc.Preflight(p.survey.facts, p.survey.needs) {

@@ -43,7 +43,8 @@ func (p *pulse) beat() (stoodStill bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	if now.Sub(p.last) >= p.lease {
+	// By the wall clock too: the monotonic one stands still while a machine is suspended.
+	if max(now.Sub(p.last), now.Round(0).Sub(p.last.Round(0))) >= p.lease {
 		p.gap = now
 	}
 	p.last = now

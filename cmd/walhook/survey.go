@@ -22,11 +22,16 @@ type survey struct {
 	rules   *rules.Set
 	needs   []cdc.TableNeed
 	facts   *cdc.Facts
+	since   cdc.LSN // end of WAL before any of it was read: what was committed later may not be in it
 }
 
 // look reads the catalog over a connection, compiles the rules against it and finds out the state of slot,
 // publication and tables for the role that streams; an empty role is the connection's own.
 func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...cdc.TableNeed) (*survey, error) {
+	since, err := cdc.EndOfWAL(ctx, conn)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
 	cat, err := catalog.Load(ctx, conn)
 	if err != nil {
 		return nil, environmentError(err, "")
@@ -35,7 +40,7 @@ func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...
 	if err != nil {
 		return nil, c.ruleProblems(err)
 	}
-	s := &survey{catalog: cat, rules: set, needs: append(append(needsOf(set), identityNeeds(cat)...), more...)}
+	s := &survey{catalog: cat, rules: set, since: since, needs: append(append(needsOf(set), identityNeeds(cat)...), more...)}
 	if s.facts, err = cdc.InspectAs(ctx, conn, role, c.Source.Slot, c.Source.Publication, s.needs); err != nil {
 		return nil, environmentError(err, "")
 	}
@@ -71,6 +76,7 @@ func connect(ctx context.Context, key, text string) (*pgx.Conn, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}
+	cdc.PreferPrimary(&cfg.Config, text)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, environmentError(&connectError{key: key, err: err}, connectHint(err, key, cfg))
