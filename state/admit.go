@@ -2,6 +2,8 @@ package state
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -92,11 +94,16 @@ func (a *admission) note(ctx context.Context, db *DB, t *transaction) error {
 		}
 		db.noteGaps(b, gone, gapParked)
 		y.queue(db, b)
+		// In the order in which fold takes the rows; an endpoint that resumes and stops in one batch ends parked.
+		last := map[string]bool{}
 		for _, name := range a.resume {
-			b.Queue(db.sql(setParked), name, false)
+			last[name] = false
 		}
 		for _, name := range a.stop {
-			b.Queue(db.sql(setParked), name, true)
+			last[name] = true
+		}
+		for _, name := range slices.Sorted(maps.Keys(last)) {
+			b.Queue(db.sql(setParked), name, last[name])
 		}
 	})
 }

@@ -186,10 +186,10 @@ func TestCapOfBytesAndTotal(t *testing.T) {
 	}
 	f.enqueue(t, none, body(f.many("a", 70), 1000)...)
 	wantUsage(t, db, Usage{Endpoint: "a", Pending: 60, Parked: 10}, true)
-	f.enqueue(t, none, body(f.many("b", 60), 1000)...) // its share, which leads beyond 90 % of the total
-	wantUsage(t, db, Usage{Endpoint: "b", Pending: 34, Parked: 26}, true)
-	f.enqueue(t, none, body(f.many("c", 60), 1000)...) // the rest is for those that keep little
-	wantUsage(t, db, Usage{Endpoint: "c", Pending: 6, Parked: 54}, true)
+	f.enqueue(t, none, body(f.many("b", 60), 1000)...) // up to 90 % of the total
+	wantUsage(t, db, Usage{Endpoint: "b", Pending: 30, Parked: 30}, true)
+	f.enqueue(t, none, body(f.many("c", 60), 1000)...) // its reserve: a third of the last tenth
+	wantUsage(t, db, Usage{Endpoint: "c", Pending: 3, Parked: 57}, true)
 	exactSizes(t, db)
 	proveComplete(t, db)
 }

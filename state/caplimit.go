@@ -27,8 +27,8 @@ const (
 	resumeAt = 0.8 // a parked queue takes new events again at this part of its limit
 	alarmAt  = 0.8 // an alarm is raised at this part
 	calmAt   = 0.7 // and ends at this one, so that it does not flicker
-	// shareAt is the part of the total from which on endpoints that keep more than their share of it are refused: the rest is for those that keep
-	// less, so that a receiver that is away does not take the place of one that works.
+	// shareAt is the part of the total that is for all; the rest is reserved, in equal parts, for each endpoint, so that receivers that are away
+	// do not take the place of one that works.
 	shareAt = 0.9
 	// watchAt is the part of a limit from which on every batch asks for the exact sizes.
 	watchAt = 0.7
@@ -100,9 +100,10 @@ func (u *Usage) add(o Usage) {
 	u.Parked, u.Dropped = u.Parked+o.Parked, u.Dropped+o.Dropped
 }
 
-// times is a part of a limit.
+// times is a part of a limit. Of a limit at least one is left: zero would be none.
 func (l Limit) times(part float64) Limit {
-	return Limit{int64(float64(l.Rows) * part), int64(float64(l.Bytes) * part)}
+	of := func(n int64) int64 { return max(int64(float64(n)*part), min(n, 1)) }
+	return Limit{of(l.Rows), of(l.Bytes)}
 }
 
 // takes says whether rows and bytes are within the limit.
@@ -122,46 +123,52 @@ func (l Limit) ratio(rows, bytes int64) float64 {
 	return r
 }
 
-// totalFor is the part of the total limit that an endpoint may fill.
-func (s *sizes) totalFor(u *Usage) Limit {
-	n := int64(max(len(s.limits.Endpoints), 1))
-	share := Limit{s.limits.Total.Rows / n, s.limits.Total.Bytes / n}
-	if share.takes(u.Pending, u.PendingBytes) {
-		return s.limits.Total
+// reserve is an endpoint's part of the last tenth of the total limit. Nobody else can take it.
+func (s *sizes) reserve() Limit {
+	part := func(n int64) int64 {
+		if n == 0 {
+			return 0
+		}
+		return max(int64(float64(n)*(1-shareAt))/int64(max(len(s.limits.Endpoints), 1)), 1)
 	}
-	return s.limits.Total.times(shareAt)
+	return Limit{part(s.limits.Total.Rows), part(s.limits.Total.Bytes)}
 }
 
-// fits says whether an endpoint may take one more delivery. A parked one must first have drained.
+// fitsTotal says whether the total limit lets an endpoint keep so many rows and bytes, of which the last delivery is new: within its reserve
+// always, beyond it while all together keep less than shareAt. So the total is never exceeded, however many receivers are away.
+func (s *sizes) fitsTotal(rows, size, bytes int64, part float64) bool {
+	return s.reserve().times(part).takes(rows, size) || s.limits.Total.times(shareAt*part).takes(s.total.Pending+1, s.total.PendingBytes+bytes)
+}
+
+// fits says whether an endpoint may take one more delivery. A parked one must first have drained, unless it drops the oldest.
 func (s *sizes) fits(endpoint string, bytes int, parked bool) bool {
-	u, l, part := s.at(endpoint), s.limits.Endpoints[endpoint].Limit, 1.0
-	if parked {
+	u, l, part := s.at(endpoint), s.limits.Endpoints[endpoint], 1.0
+	if parked && !l.DropOldest {
 		part = resumeAt
 	}
 	rows, size := u.Pending+1, u.PendingBytes+int64(bytes)
 	if u.Pending == 0 {
 		size = 0 // one delivery that is larger than the limit can still be sent
 	}
-	total := s.totalFor(u).times(part)
-	return l.times(part).takes(rows, size) && l.times(deadAt).takes(u.Dead, u.DeadBytes) &&
-		total.takes(s.total.Pending+1, s.total.PendingBytes+int64(bytes))
+	return l.times(part).takes(rows, size) && l.times(deadAt).takes(u.Dead, u.DeadBytes) && s.fitsTotal(rows, size, int64(bytes), part)
 }
 
 // excess is how many of the oldest rows, and bytes, an endpoint must drop before it may take so many more.
 func (s *sizes) excess(endpoint string, rows, bytes int64) Limit {
-	u, l := s.at(endpoint), s.limits.Endpoints[endpoint].Limit
-	var e Limit
-	over := func(have, more, limit int64, into *int64) {
-		if limit > 0 {
-			*into = max(*into, have+more-limit)
+	u, l, r := s.at(endpoint), s.limits.Endpoints[endpoint].Limit, s.reserve()
+	total := s.limits.Total.times(shareAt)
+	over := func(have, more, limit int64) int64 {
+		if limit == 0 {
+			return 0
 		}
+		return max(have+more-limit, 0)
 	}
-	total := s.totalFor(&Usage{Pending: u.Pending + rows, PendingBytes: u.PendingBytes + bytes})
-	over(u.Pending, rows, l.Rows, &e.Rows)
-	over(s.total.Pending, rows, total.Rows, &e.Rows)
-	over(u.PendingBytes, bytes, l.Bytes, &e.Bytes)
-	over(s.total.PendingBytes, bytes, total.Bytes, &e.Bytes)
-	return e
+	e := Limit{over(u.Pending, rows, l.Rows), over(u.PendingBytes, bytes, l.Bytes)}
+	if !r.takes(u.Pending+rows, u.PendingBytes+bytes) { // what would lead beyond its reserve must find room in the total
+		e.Rows = max(e.Rows, min(over(s.total.Pending, rows, total.Rows), over(u.Pending, rows, r.Rows)))
+		e.Bytes = max(e.Bytes, min(over(s.total.PendingBytes, bytes, total.Bytes), over(u.PendingBytes, bytes, r.Bytes)))
+	}
+	return Limit{min(e.Rows, u.Pending), min(e.Bytes, u.PendingBytes)} // more than it keeps it cannot drop
 }
 
 // near says whether an endpoint that takes more may come close to a limit, so that its exact size matters.

@@ -14,6 +14,7 @@ type dropCursor struct {
 	after   int64 // what is pending up to this seq was passed over
 	passed  int64 // the first that was: its lane was in somebody's hands; 0 for none
 	renewed time.Time
+	ended   bool // the log's end was reached: when it is time to look again, the oldest is looked for
 }
 
 // passedAgain is after how long what was passed over is looked at again.
@@ -67,13 +68,18 @@ func (p *Process) dropOldest(ctx context.Context, endpoint string, need Limit) e
 			}
 			return err
 		})
-		if err != nil || len(list) == 0 {
+		if c.ended = len(list) == 0; err != nil || c.ended && c.passed == 0 {
 			return err // the cursor is found anew
 		}
-		c.after = list[len(list)-1].seq
+		if !c.ended {
+			c.after = list[len(list)-1].seq
+		}
 		p.mu.Lock()
 		p.drops[endpoint] = c
 		p.mu.Unlock()
+		if c.ended {
+			return nil // all that is left was passed over; not to walk along the log with every batch, the cursor stays
+		}
 	}
 	return nil
 }
@@ -95,14 +101,15 @@ func (p *Process) cursor(ctx context.Context, endpoint string) (dropCursor, erro
 	c, ok := p.drops[endpoint]
 	delete(p.drops, endpoint) // a failure in between leaves none
 	p.mu.Unlock()
-	if ok {
-		if c.passed > 0 && time.Since(c.renewed) > passedAgain {
-			c = dropCursor{after: c.passed - 1, renewed: time.Now()}
-		}
+	again := c.passed > 0 && time.Since(c.renewed) > passedAgain
+	switch {
+	case ok && !again:
 		return c, nil
+	case again && !c.ended:
+		return dropCursor{after: c.passed - 1, renewed: time.Now()}, nil
 	}
+	c = dropCursor{renewed: time.Now()}
 	const oldest = `SELECT coalesce(min(seq), 1) - 1 FROM {schema}.queue WHERE endpoint = $1`
-	c.renewed = time.Now()
 	err := p.db.read(ctx, "look for the oldest delivery", func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, p.db.sql(oldest), endpoint).Scan(&c.after)
 	})

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -113,7 +114,7 @@ type Evaluated struct {
 
 // RetryParked takes parked events that the filter selects out of their table, oldest first, and has them evaluated: their deliveries are
 // enqueued in the same transaction, at the end of their lanes and marked late, and those that fail again are parked again. evaluate is
-// called with up to 1000 events at a time and must have no effects. It returns how many events were taken, and how many of these failed again.
+// called with up to 1000 events at a time and must have no effects. A *[FullError] ends it where a queue has no room for more. It returns how many events were taken, and how many of these failed again.
 func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.Context, []*delivery.Parked) (Evaluated, error)) (taken, failed int64, err error) {
 	if err := db.boundParked(ctx, &f); err != nil {
 		return 0, 0, err
@@ -123,8 +124,9 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 	statement := expand("SELECT "+parkedColumns+" FROM {schema}.parked p WHERE p.n > $"+itoa(n+1)+" AND "+c.where()+
 		" ORDER BY p.n LIMIT $"+itoa(n+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
 	var after int64
+	most := int64(chunk)
 	for {
-		size := int64(chunk)
+		size := most
 		if f.Limit > 0 {
 			size = min(size, int64(f.Limit)-taken)
 		}
@@ -150,6 +152,10 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 				return err
 			})
 		})
+		if full := (*FullError)(nil); errors.As(err, &full) && len(events) > 1 {
+			most = int64(len(events)) / 2 // there may be room for some of them
+			continue
+		}
 		if err != nil || len(events) == 0 {
 			return taken, failed, err
 		}
@@ -170,6 +176,14 @@ func (db *DB) retryParked(ctx context.Context, t *transaction, events []ParkedEv
 	result, err := evaluate(ctx, list)
 	if err != nil {
 		return 0, err
+	}
+	ofDelivery := func(d *delivery.Delivery) (string, int64) { return d.Endpoint, int64(len(d.Body)) }
+	_, full, err := fitting(ctx, db, result.Deliveries, ofDelivery)
+	if err != nil {
+		return 0, err
+	}
+	if full != nil { // an event's deliveries are enqueued together, or it stays parked
+		return 0, full
 	}
 	again := make(map[string]bool, len(result.Parked))
 	for _, p := range result.Parked {
