@@ -28,7 +28,7 @@ type SlotError struct {
 	Remedy  string // what to do, with the SQL
 	Err     error  // the server's error; may be nil
 
-	// Of a missing or lost slot: what the state holds, and where WAL ends. 0 when that is not known.
+	// Of a missing, lost or too old slot: what the state holds, and where WAL ends. 0 when that is not known.
 	Position, End LSN
 }
 
@@ -187,6 +187,10 @@ func sqlState(err error) string {
 	return ""
 }
 
+// RefusesRole says of an error with SQLSTATE 28000 that the role does not exist or may not log in. It is pg_hba.conf that refuses
+// otherwise. The server's words may be in any language; the name of its function is not.
+func RefusesRole(err *pgconn.PgError) bool { return err.Routine == "InitializeSessionUserId" }
+
 // connectError gives the errors of a connection attempt that only a person can
 // mend their remedy, and leaves the others as they are.
 func connectError(err error, user, database string) error {
@@ -199,9 +203,11 @@ func connectError(err error, user, database string) error {
 		return &RefusedError{Reason: fmt.Sprintf("the server refuses the password of role %q", user), Err: err,
 			Remedy: fmt.Sprintf("correct the password in source.dsn, or set it: ALTER ROLE %s PASSWORD '…'", quoteIdent(user))}
 	case "28000":
-		return &RefusedError{Reason: fmt.Sprintf("the server does not let role %q in", user), Err: err,
-			Remedy: fmt.Sprintf("create the role (CREATE ROLE %s LOGIN REPLICATION), or add a line to pg_hba.conf and reload: host %s %s <address>/32 scram-sha-256",
-				quoteIdent(user), database, user)}
+		remedy := fmt.Sprintf("add a line to pg_hba.conf and reload: host %s %s <address>/32 scram-sha-256", database, user)
+		if RefusesRole(pg) {
+			remedy = fmt.Sprintf("create the role: CREATE ROLE %[1]s LOGIN REPLICATION PASSWORD '…'; or if it exists: ALTER ROLE %[1]s LOGIN", quoteIdent(user))
+		}
+		return &RefusedError{Reason: fmt.Sprintf("the server does not let role %q in", user), Err: err, Remedy: remedy}
 	case "3D000":
 		return &RefusedError{Reason: fmt.Sprintf("there is no database %q", database), Err: err,
 			Remedy: "correct the database's name in source.dsn"}

@@ -37,10 +37,10 @@ func NoPosition(what, slot string, confirmed LSN) error {
 			"Without a dump, or if the slot was made by hand: walhook setup; then: walhook run --adopt   (begins where the slot stands; nothing from before it is sent)"}
 }
 
-// Since completes an error about a slot that is missing or lost with what the state holds and where WAL ends: what cannot be read
+// Since completes an error about a slot that is missing, lost or too old with what the state holds and where WAL ends: what cannot be read
 // any more. Position 0 means that the state holds none, and changes nothing.
 func (e *SlotError) Since(position, end LSN) *SlotError {
-	if position != 0 && (e.Problem == SlotMissing || e.Problem == SlotLost) {
+	if position != 0 && (e.Problem == SlotMissing || e.Problem == SlotLost || e.Problem == SlotTooOld) {
 		e.Position, e.End = position, end
 	}
 	return e

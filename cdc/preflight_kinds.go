@@ -9,7 +9,7 @@ type FindingKind struct {
 	Remedy   string   // what to do, in general
 }
 
-// FindingKinds returns every kind of finding that [Preflight] and [Probe] can report, in the order of looking.
+// FindingKinds returns every kind of finding that [Preflight], [Probe] and [ProbeOwner] can report, in the order of looking.
 func FindingKinds() []FindingKind {
 	const e, w, i = SeverityError, SeverityWarning, SeverityInfo
 	return []FindingKind{
@@ -33,6 +33,7 @@ func FindingKinds() []FindingKind {
 		{"role_connect", e, "the streaming role may not connect to the database", "GRANT CONNECT ON DATABASE; or walhook setup --dsn"},
 		{"role_expires", w, "the streaming role's password ends soon", "ALTER ROLE … VALID UNTIL"},
 		{"role_limit", w, "the streaming role's or the database's connection limit is lower than what walhook needs", "ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT -1"},
+		{"owner_cannot_end", w, "the database's owner may not end walhook's sessions: while walhook runs, Odoo cannot duplicate, rename or drop the database", "GRANT the role of source.dsn (and that of state.dsn) TO the owner"},
 		{"slot_missing", e, "the replication slot does not exist", "walhook setup"},
 		{"slot_blocked", w, "the creation of the slot would wait for open transactions", "let them end, or end them"},
 		{"slot_foreign", e, "the slot is physical, another plugin's or another database's", "another name for source.slot"},
@@ -62,8 +63,8 @@ func FindingKinds() []FindingKind {
 		{"identity_unusable", e, "a table has no usable replica identity: once published, Odoo's own writes fail", "walhook setup"},
 		{"identity_index", e, "a table's replica identity is an index without the primary key: records that are deleted cannot be named", "walhook setup"},
 		{"identity_unneeded", i, "a table has REPLICA IDENTITY FULL, and no rule needs it", "ALTER TABLE … REPLICA IDENTITY DEFAULT, if nobody else needs it"},
-		{"no_usage", e, "the streaming role may not use a schema", "walhook setup"},
-		{"no_select", e, "the streaming role may not read a table", "walhook setup"},
+		{"no_usage", e, "the streaming role may not use a schema that holds tables which rules look records up in; a warning where they are only watched", "walhook setup"},
+		{"no_select", e, "the streaming role may not read a table that rules look records up in; a warning where it is only watched", "walhook setup"},
 		{"row_security", w, "row-level security may hide rows from the streaming role", "ALTER ROLE … BYPASSRLS"},
 		{"writes_fail", e, "UPDATE and DELETE of a table fail now, Odoo's too, because of a publication", "ALTER PUBLICATION … DROP TABLE"},
 		{"setup_blocked", w, "open transactions hold tables that setup must alter", "let them end, or end them"},

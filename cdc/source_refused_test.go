@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walhook/internal/pgserver"
 	"walhook/internal/pgtest"
 )
 
@@ -128,8 +129,8 @@ func TestSlotOlderThanPublication(t *testing.T) {
 	b.exec("CREATE PUBLICATION " + b.slot + " FOR TABLE t")
 	err := b.start(&recorder{}, 0).wait()
 	var slot *SlotError
-	if !errors.As(err, &slot) || slot.Problem != SlotTooOld || !strings.Contains(slot.Hint(), "pg_drop_replication_slot") {
-		t.Errorf("got %v", err)
+	if !errors.As(err, &slot) || slot.Problem != SlotTooOld || !strings.Contains(slot.Hint(), "pg_drop_replication_slot") || !strings.Contains(slot.Hint(), "walhook setup; then: walhook run --adopt") {
+		t.Errorf("got %v\nhint %s", err, slot.Hint())
 	}
 }
 
@@ -188,6 +189,8 @@ func TestAccessRefused(t *testing.T) {
 	name := b.slot + "_plain"
 	b.exec("CREATE ROLE " + name + " LOGIN")
 	t.Cleanup(func() { b.exec("DROP ROLE " + name) })
+	b.exec("CREATE ROLE " + name + "_mute NOLOGIN")
+	t.Cleanup(func() { b.exec("DROP ROLE " + name + "_mute") })
 	cfg, err := parseDSN(b.dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -198,11 +201,29 @@ func TestAccessRefused(t *testing.T) {
 	for _, c := range []struct{ dsn, want, hint string }{
 		{dsn(name, cfg.Database), "may not replicate", "ALTER ROLE"},
 		{dsn("nobody_there", cfg.Database), "does not let role", "CREATE ROLE"},
+		{dsn(name+"_mute", cfg.Database), "does not let role", "ALTER ROLE"},
 		{dsn(cfg.User, "no_such_database"), "no database", "source.dsn"},
 	} {
 		err := b.start(&recorder{}, 0, func(s *SourceConfig) { s.DSN = c.dsn }).wait()
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) || !strings.Contains(refused.Hint(), c.hint) {
 			t.Errorf("got %v\nhint %s", err, refused.Hint())
+		}
+	}
+}
+
+// TestRefusedByHBA: whom pg_hba.conf does not let in may exist very well.
+func TestRefusedByHBA(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Cluster(t, pgserver.Options{Trust: true, HBA: []string{"host all barred 127.0.0.1/32 reject", "host all gone 127.0.0.1/32 trust"}})
+	for user, refused := range map[string]bool{"barred": false, "gone": true} {
+		_, err := pgconn.Connect(t.Context(), server.DSNFor(user, "", "postgres"))
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "28000" || RefusesRole(pg) != refused {
+			t.Errorf("%s: refuses the role: %t (%v)", user, !refused, err)
+		}
+		hint := connectError(err, user, "postgres").(*RefusedError).Hint()
+		if strings.Contains(hint, "CREATE ROLE") != refused || strings.Contains(hint, "host postgres "+user+" <address>/32") == refused {
+			t.Errorf("%s: %s", user, hint)
 		}
 	}
 }

@@ -169,10 +169,11 @@ func (c *session) streamError(err error) error {
 	switch sqlState(err) {
 	case "42704":
 		if strings.Contains(err.Error(), c.cfg.Publication) { // the words may be in any language
-			return &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
+			e := &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
 				Detail: fmt.Sprintf("the server looks for publication %q as of the WAL it reads, and it did not exist then", c.cfg.Publication),
-				Remedy: fmt.Sprintf("create the slot again, after the publication: SELECT pg_drop_replication_slot(%s); then `walhook setup`; changes in between are not sent",
+				Remedy: fmt.Sprintf("create the slot again, after the publication; changes in between are not sent: SELECT pg_drop_replication_slot(%s); then: walhook setup",
 					quoteText(c.cfg.Slot))}
+			return e.Since(LSN(c.durable.Load()), c.track.snapshot().ServerEnd)
 		}
 	case "58P01":
 		return lostSlot(c.cfg.Slot, "WAL that it needs has been removed", err).Since(LSN(c.durable.Load()), c.track.snapshot().ServerEnd)

@@ -171,9 +171,8 @@ func (k *checker) source(ctx context.Context, ownerDSN string) (*cdc.Facts, *cat
 	}
 	k.report.Tables = max(len(needs)-len(identityNeeds(cat)), 0) // the rules' own
 	_ = k.cfg.recall(ctx, facts, cat)                            // that it is a copy is found again with the state
-	k.report.preflight(slices.DeleteFunc(cdc.Preflight(facts, needs), func(f cdc.Finding) bool {
-		return k.blind && f.Code == "publication_extra" // a rule that is understood later may need them
-	}))
+	k.report.preflight(k.seen(cdc.Preflight(facts, needs)))
+	k.managed(ctx, conn, facts)
 	if own {
 		k.report.preflight(cdc.Probe(ctx, dsn, facts))
 	}
@@ -184,6 +183,40 @@ func (k *checker) source(ctx context.Context, ownerDSN string) (*cdc.Facts, *cat
 		k.report.Source = fmt.Sprintf("Odoo %s, %s", cat.Odoo.Version, k.report.Source)
 	}
 	return facts, cat
+}
+
+// seen leaves out what cannot be told while the rules' needs are not known: a rule that is understood later may need a table that seems
+// to be too much in the publication, and the owner has nothing to do about it.
+func (k *checker) seen(found []cdc.Finding) []cdc.Finding {
+	if !k.blind {
+		return found
+	}
+	left := k.report.has("metadata_privilege")
+	found = slices.DeleteFunc(found, func(f cdc.Finding) bool {
+		if f.Code == "publication_extra" {
+			return true
+		}
+		left = left || f.Setup && f.Code != "slot_missing" // that is the streaming role's to make
+		return false
+	})
+	return slices.DeleteFunc(found, func(f cdc.Finding) bool { return f.Code == "not_owner" && !left })
+}
+
+// managed finds what keeps Odoo from managing the database while walhook's sessions are in it, those of the state too.
+func (k *checker) managed(ctx context.Context, conn *pgx.Conn, facts *cdc.Facts) {
+	if facts.Major() < cdc.MinServer {
+		return
+	}
+	roles := []string{facts.Role.Name}
+	if k.cfg.stateInSource() {
+		roles = append(roles, targetOf(k.cfg.State.DSN.reveal()).user)
+	}
+	found, err := cdc.ProbeOwner(ctx, conn, facts, roles...)
+	if err != nil {
+		k.report.fault(cdc.SeverityError, "source_unreadable", err, unreadableHint(err, facts.Role.Name))
+		return
+	}
+	k.report.preflight(found)
 }
 
 // look compiles the rules and finds the facts. Where rules or metadata stand in the way, what can be known without

@@ -227,6 +227,33 @@ func checkCases() []checkCase {
 			}},
 		},
 		{
+			name: "owner", config: checkConfig + orderRule, before: (*site).setup,
+			phases: [][]provocation{{
+				{code: "owner_cannot_end", says: `GRANT "$ROLE" TO "$OWNER"`, follow: bySQL},
+			}, {
+				{code: "owner_cannot_end", provoke: func(s *site) {
+					s.super("ALTER ROLE $OWNER NOINHERIT")
+					if s.server.Major() >= 16 {
+						s.super("GRANT $ROLE TO $OWNER WITH INHERIT FALSE")
+					}
+				}, says: "INHERIT", follow: bySQL},
+			}, {
+				{code: "owner_cannot_end", provoke: func(s *site) { // the state's role is another one
+					s.super("CREATE ROLE keeper_$DB LOGIN")
+					s.Cleanup(func() { s.super("DROP ROLE keeper_$DB") })
+					s.amend("[http]", "[state]\ndsn = \"postgres://keeper_$DB@127.0.0.1:$DB_PORT/$DB?sslmode=disable\"\n[http]")
+				}, says: `GRANT "keeper_$DB" TO "$OWNER"`, follow: bySQL},
+			}, {
+				{code: "owner_cannot_end", provoke: func(s *site) { // no membership in a circle
+					s.super("REVOKE $ROLE FROM $OWNER; GRANT $OWNER TO $ROLE")
+				}, says: `GRANT pg_signal_backend TO "$OWNER"`, follow: bySQL},
+			}, {
+				{code: "owner_cannot_end", provoke: func(s *site) {
+					s.super("REVOKE pg_signal_backend FROM $OWNER; REVOKE $OWNER FROM $ROLE; ALTER ROLE $ROLE SUPERUSER; GRANT $ROLE TO $OWNER")
+				}, says: "NOSUPERUSER", follow: bySQL},
+			}},
+		},
+		{
 			name: "slots", config: checkConfig + orderRule, before: (*site).setup,
 			phases: [][]provocation{{
 				{code: "slot_foreign", says: "physical", provoke: func(s *site) {

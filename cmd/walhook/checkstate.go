@@ -124,6 +124,9 @@ func (k *checker) position(ctx context.Context, db *state.DB, facts *cdc.Facts, 
 	case !position.Bound || slot == nil || slot.Lost(): // a slot that is being invalidated is the checkpointer's for a moment
 		return
 	}
+	if r.has("slot_foreign") || r.has("state_of_another_source") {
+		return // on a copy it is the original's reader, which is to be left alone
+	}
 	if slot.PID != 0 && position.Processes == 0 {
 		r.add(cdc.SeverityError, "slot_in_use", fmt.Sprintf("process %d of the server streams from slot %q, and no walhook of this state runs: it is somebody else's, or was left behind", slot.PID, slot.Name),
 			fmt.Sprintf("stop the other program; if it is gone and its connection lingers: SELECT pg_terminate_backend(%d)", slot.PID))

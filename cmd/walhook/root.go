@@ -74,7 +74,7 @@ Start with "walhook demo"; it needs no database and no configuration.
 		Example: `  walhook demo                       see it work on a private PostgreSQL
   walhook init --dsn DSN             write a configuration for a database
   walhook check                      what is missing before it can run
-  walhook setup --dry-run            the SQL for the database's owner
+  walhook setup --dsn OWNER_DSN      make what is missing; --dry-run prints the SQL
   walhook run                        stream and deliver
   walhook status                     how it is doing`,
 		SilenceErrors: true,

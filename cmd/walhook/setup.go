@@ -25,7 +25,8 @@ only what is missing. A statement that would wait for a lock gives up after thre
 and tries again.
 
 The tables' owner (Odoo's own login, or a superuser) is needed for the first part: give its login with --dsn. It is
-used for this command only. Or print the SQL with --dry-run and let the owner or a DBA run it in psql.
+used for this command only. Or print the SQL with --dry-run and let the owner or a DBA run it in psql. With the
+owner's login in --dsn, --dry-run plans all of it in one go, also where walhook's role may read nothing yet.
 
 When the state schema lies in Odoo's database and walhook's role may not create schemas there, the
 owner lends it CREATE on the database while the schema is made, and takes it back.
@@ -33,7 +34,7 @@ owner lends it CREATE on the database while the schema is made, and takes it bac
 A copy of the database is refused when the state in it belongs to the original. After a deliberate move to another server or database,
 --adopt takes the new one: the slot is made there, and the state goes on with what is pending.`,
 		Example: `  walhook setup --dsn postgres://odoo@db.internal/odoo
-  walhook setup --dry-run > setup.sql && psql -d odoo -f setup.sql
+  walhook setup --dry-run --dsn postgres://odoo@db.internal/odoo > setup.sql && psql -d odoo -v ON_ERROR_STOP=1 -f setup.sql
   walhook setup`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -96,6 +97,7 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 			s.say("-- As the owner of the tables, or as a superuser:")
 			s.say("%s", privilege.Hint())
 			s.say("-- Then run walhook setup --dry-run again: it prints the rest.")
+			s.say("-- Or give the owner's login: walhook setup --dry-run --dsn OWNER_DSN plans and records everything in one go.")
 		}
 		return err
 	}

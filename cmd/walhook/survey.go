@@ -116,7 +116,14 @@ func connectHint(err error, key string, cfg *pgx.ConnConfig) string {
 	case "28P01":
 		return fmt.Sprintf("correct the password in %s, or set it: ALTER ROLE %s PASSWORD '…'", key, role)
 	case "28000":
-		return fmt.Sprintf("CREATE ROLE %s LOGIN REPLICATION PASSWORD '…'; or let it in by a line of pg_hba.conf: host %s %s <address>/32 scram-sha-256", role, cfg.Database, cfg.User)
+		if !cdc.RefusesRole(pg) {
+			return fmt.Sprintf("let it in by a line of pg_hba.conf, and reload: host %s %s <address>/32 scram-sha-256", cfg.Database, cfg.User)
+		}
+		attributes := "LOGIN"
+		if key == "source.dsn" {
+			attributes = "LOGIN REPLICATION"
+		}
+		return fmt.Sprintf("CREATE ROLE %[1]s %[2]s PASSWORD '…'; or if it exists: ALTER ROLE %[1]s LOGIN", role, attributes)
 	case "3D000":
 		return fmt.Sprintf("correct the database's name in %s", key)
 	case "42501":

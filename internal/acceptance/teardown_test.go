@@ -80,10 +80,12 @@ func TestTeardownLeavesNothing(t *testing.T) {
 		name   string
 		apart  bool
 		script bool // a superuser runs what setup --dry-run prints
+		member bool // the owner is in walhook's role, so that Odoo can end walhook's sessions
 		broken func(in *installation, slot string)
 	}{
 		{name: "by the owner"},
 		{name: "by the owner, state apart", apart: true},
+		{name: "by an owner in walhook's role", member: true},
 		{name: "by a superuser's script", script: true},
 		{name: "by a superuser's script, state apart", apart: true, script: true},
 		{name: "without its slot and its state", broken: func(in *installation, slot string) {
@@ -120,6 +122,9 @@ func TestTeardownLeavesNothing(t *testing.T) {
 			if c.apart {
 				pgtest.Exec(t, admin, "CREATE DATABASE "+db+"_state OWNER walhook_"+db)
 				t.Cleanup(func() { pgtest.Exec(t, admin, "DROP DATABASE IF EXISTS "+db+"_state WITH (FORCE)") })
+			}
+			if c.member {
+				pgtest.Exec(t, super, "GRANT walhook_"+db+" TO owner_"+db)
 			}
 			before := catalogOf(t, super)
 			var stateBefore []string
