@@ -103,11 +103,12 @@ const (
 	databaseDropped = "57P04"
 )
 
-// StayAway shuts the gate for d, or leaves it shut if that is longer already.
+// StayAway shuts the gate for d, or leaves it shut if that is longer already: or as long, as the same end told again and again by another's clock
+// is never quite the same.
 func (g *Gate) StayAway(d time.Duration, why string) {
 	g.mu.Lock()
 	until := time.Now().Add(d)
-	if d <= 0 || g.away != nil && !until.After(g.away.Until) {
+	if d <= 0 || g.away != nil && until.Sub(g.away.Until) < time.Second {
 		g.mu.Unlock()
 		return
 	}

@@ -25,6 +25,7 @@ func TestGateTimes(t *testing.T) {
 		g.StayAway(10*time.Second, "first")
 		g.StayAway(5*time.Second, "shorter")
 		g.StayAway(20*time.Second, "longer")
+		g.StayAway(20*time.Second+999*time.Millisecond, "the same")
 		g.StayAway(0, "nothing")
 		<-shut
 		if away := g.Away(); away == nil || away.Why != "longer" || !isTemporary(away) || away.Hint() == "" {

@@ -19,7 +19,7 @@ const (
 type GuardConfig struct {
 	MaxRetained int64         // bytes of WAL; 0 for no limit
 	Action      GuardAction   // required with a limit
-	After       time.Duration // how long the limit must be exceeded, without a net decrease; 30 s
+	After       time.Duration // how long the limit must be exceeded, without a net decrease; 1 min
 }
 
 // Off says that there is no limit.
@@ -27,15 +27,16 @@ func (c GuardConfig) Off() bool { return c.MaxRetained == 0 && c.Action == "" &&
 
 // WithDefaults fills what is zero.
 func (c GuardConfig) WithDefaults() GuardConfig {
-	setDefault(&c.After, 30*time.Second)
+	setDefault(&c.After, time.Minute)
 	return c
 }
 
 // minGuard is the least limit: below a few segments of WAL a slot that is read without delay exceeds it.
 const minGuard = 32 << 20
 
-// Validate reports all mistakes at once.
-func (c GuardConfig) Validate() error {
+// Validate reports all mistakes at once. idleAdvance is the longest pause between two confirmations of a stream that works: what the slot
+// keeps is a saw-tooth of that period.
+func (c GuardConfig) Validate(idleAdvance time.Duration) error {
 	if c.Off() {
 		return nil
 	}
@@ -53,8 +54,11 @@ func (c GuardConfig) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("guard.action: %q is no action: write %q or %q", c.Action, GuardDrop, GuardStop))
 	}
-	if c.After < 0 || c.After > time.Hour {
+	switch after := c.WithDefaults().After; {
+	case after < 0 || after > time.Hour:
 		errs = append(errs, fmt.Errorf("guard.after: %s is not between 0s and 1h", c.After))
+	case after < 2*idleAdvance:
+		errs = append(errs, fmt.Errorf("guard.after: %s is less than twice idle_advance (%s): between two confirmations a slot keeps WAL that nobody is late with", after, idleAdvance))
 	}
 	return errors.Join(errs...)
 }
@@ -72,18 +76,21 @@ func (c GuardConfig) Every(most time.Duration) time.Duration {
 // begins the time anew.
 //
 // A slot that catches up is left alone: as long as it keeps less at the end of [GuardConfig.After] than at its beginning, the time begins anew.
+// So is one that is confirmed up to within the limit and lets the server free WAL: the server frees it late, and keeps much of a busy cluster's
+// until then. A stream that stands still is too far behind for that, and somebody's open transaction holds restart_lsn where it is.
 type Guard struct {
-	cfg   GuardConfig
-	since time.Time // when the limit was first exceeded; zero when it is not
-	first int64     // what was kept then
-	looks int       // since then
+	cfg     GuardConfig
+	since   time.Time // when the limit was first exceeded; zero when it is not
+	first   int64     // what was kept then
+	restart LSN       // from where on
+	looks   int       // since then
 }
 
 // NewGuard returns a guard, which may be off.
 func NewGuard(cfg GuardConfig) *Guard { return &Guard{cfg: cfg.WithDefaults()} }
 
 // Forget begins anew: nothing was seen.
-func (g *Guard) Forget() { g.since, g.first, g.looks = time.Time{}, 0, 0 }
+func (g *Guard) Forget() { g.since, g.first, g.restart, g.looks = time.Time{}, 0, 0, 0 }
 
 // Exceeded says since when the limit has been exceeded; zero when it is not.
 func (g *Guard) Exceeded() time.Time { return g.since }
@@ -95,14 +102,14 @@ func (g *Guard) Look(now time.Time, h *Health) bool {
 		return false
 	}
 	if g.since.IsZero() {
-		g.since, g.first, g.looks = now, h.Retained, 0
+		g.since, g.first, g.restart, g.looks = now, h.Retained, h.Slot.Restart, 0
 	}
 	g.looks++
 	if g.looks < 3 || now.Sub(g.since) < g.cfg.After {
 		return false
 	}
-	if h.Retained < g.first {
-		g.since, g.first, g.looks = now, h.Retained, 1
+	if h.Retained < g.first || h.Behind <= g.cfg.MaxRetained && h.Slot.Restart > g.restart {
+		g.since, g.first, g.restart, g.looks = now, h.Retained, h.Slot.Restart, 1
 		return false
 	}
 	return true
@@ -146,6 +153,8 @@ func (e *GuardError) Hint() string {
 	switch {
 	case e.Dropped:
 		return "deliveries that are queued already are kept. First mend what kept walhook from reading; then: walhook setup; then: " + adoptSlot
+	case errors.Is(e.Err, errNotDropped):
+		return fmt.Sprintf("nothing was dropped; look at SELECT * FROM pg_replication_slots WHERE slot_name = %s, then start walhook again", quoteText(e.Slot))
 	case e.Action == GuardDrop:
 		return "free the server's disk by hand: " + drop + "; the changes that it keeps are lost to the stream then"
 	}

@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,12 @@ func TestGuardDecides(t *testing.T) {
 	none.Slot = nil
 	unreserved.Slot.Restart = 0
 	over, under := seen(101*mib), seen(100*mib)
+	moved := func(restart LSN, behind int64) *Health { // a busy cluster: the server frees WAL, and as much is written
+		h := seen(300 * mib)
+		h.Slot.Restart, h.Behind = h.Slot.Restart+restart, behind
+		h.End, h.Slot.Confirmed = h.Slot.Restart+300*mib, h.Slot.Restart+300*mib-LSN(behind)
+		return h
+	}
 	for _, c := range []struct {
 		name  string
 		looks []*Health // ten seconds apart; the guard must act at the last one, or not at all
@@ -39,6 +46,9 @@ func TestGuardDecides(t *testing.T) {
 		{"catching up", []*Health{seen(900 * mib), seen(800 * mib), seen(700 * mib), seen(600 * mib), seen(500 * mib), seen(400 * mib), seen(300 * mib)}, false},
 		{"catching up, then stuck", []*Health{seen(900 * mib), seen(800 * mib), seen(700 * mib), seen(600 * mib), seen(600 * mib), seen(600 * mib), seen(600 * mib)}, true},
 		{"a dip in between", []*Health{seen(500 * mib), seen(300 * mib), seen(400 * mib), seen(500 * mib)}, true},
+		{"confirmed, and freed now and then", []*Health{moved(0, 9*mib), moved(0, 9*mib), moved(0, 9*mib), moved(mib, 9*mib), moved(mib, 9*mib), moved(mib, 9*mib), moved(2*mib, 9*mib)}, false},
+		{"confirmed, and then held by an open transaction", []*Health{moved(0, 9*mib), moved(0, 9*mib), moved(0, 9*mib), moved(mib, 9*mib), moved(mib, 9*mib), moved(mib, 9*mib), moved(mib, 9*mib)}, true},
+		{"far behind, although the server frees some", []*Health{moved(0, 200*mib), moved(mib, 200*mib), moved(2*mib, 200*mib), moved(3*mib, 200*mib)}, true},
 		{"a standby", []*Health{standby, standby, standby, standby, standby, standby}, false},
 		{"a standby in between", []*Health{over, over, standby, over, over, over}, false},
 		{"lost already", []*Health{lost, lost, lost, lost, lost, lost}, false},
@@ -47,7 +57,7 @@ func TestGuardDecides(t *testing.T) {
 		{"no restart_lsn", []*Health{unreserved, unreserved, unreserved, unreserved, unreserved}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g := NewGuard(GuardConfig{MaxRetained: 100 * mib, Action: GuardDrop})
+			g := NewGuard(GuardConfig{MaxRetained: 100 * mib, Action: GuardDrop, After: 30 * time.Second})
 			for i, h := range c.looks {
 				acts := g.Look(noon.Add(time.Duration(i)*10*time.Second), h)
 				if want := c.acts && i == len(c.looks)-1; acts != want {
@@ -85,8 +95,9 @@ func TestGuardConfig(t *testing.T) {
 		{GuardConfig{MaxRetained: 20 << 30, Action: "explode"}, `guard.action: "explode" is no action`},
 		{GuardConfig{MaxRetained: mib, Action: GuardDrop}, "guard.max_retained: 1.0 MiB is less than 32.0 MiB"},
 		{GuardConfig{MaxRetained: 20 << 30, Action: GuardDrop, After: 2 * time.Hour}, "guard.after: 2h0m0s is not between"},
+		{GuardConfig{MaxRetained: 20 << 30, Action: GuardDrop, After: 59 * time.Second}, "guard.after: 59s is less than twice idle_advance (30s)"},
 	} {
-		err := c.cfg.Validate()
+		err := c.cfg.Validate(30 * time.Second)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.cfg, err, c.want)
 		}
@@ -96,6 +107,18 @@ func TestGuardConfig(t *testing.T) {
 	}
 	if got := (GuardConfig{MaxRetained: 1 << 30, After: 3 * time.Second}).Every(time.Minute); got != time.Second {
 		t.Errorf("a look every %s", got)
+	}
+}
+
+// A slot that is no longer as it was when the limit was exceeded must not be dropped by hand on our advice.
+func TestGuardErrorHint(t *testing.T) {
+	e := &GuardError{Slot: "s", Action: GuardDrop, Err: fmt.Errorf("drop slot: %w", errNotDropped)}
+	if hint := e.Hint(); strings.Contains(hint, "pg_drop_replication_slot") || !strings.Contains(hint, "nothing was dropped") {
+		t.Error(hint)
+	}
+	e.Err = errors.New("no route to host")
+	if hint := e.Hint(); !strings.Contains(hint, "pg_drop_replication_slot('s')") {
+		t.Error(hint)
 	}
 }
 

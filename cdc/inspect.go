@@ -31,6 +31,7 @@ func InspectAs(ctx context.Context, conn *pgx.Conn, role, slot, publication stri
 		{"publication", in.publication},
 		{"tables", func(ctx context.Context) error { return in.tables(ctx, tables) }},
 		{"published tables", in.failing},
+		{"other publications", in.elsewhere},
 		{"open transactions", in.blockers},
 		{"locks", in.locks},
 	}
@@ -334,6 +335,40 @@ func (in inspection) failing(ctx context.Context) error {
 	}
 	in.facts.Failing, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t FailingTable, err error) {
 		return t, row.Scan(&t.Schema, &t.Name, &t.Publication, &t.ColumnList, &t.AllTables, &t.Member, nil, nil)
+	})
+	return err
+}
+
+// elsewhere finds out which of the tables whose identity setup has set are in another publication too, by themselves or as a partition.
+func (in inspection) elsewhere(ctx context.Context) error {
+	var schemas, names []string
+	if in.facts.Publication != nil {
+		for _, c := range in.facts.Publication.record().Identity {
+			schemas, names = append(schemas, c.Table.schema), append(names, c.Table.table)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	rows, err := in.conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, min(p.pubname::text COLLATE "C")
+		FROM unnest($2::text[], $3::text[]) AS want(schema, name)
+		JOIN pg_catalog.pg_namespace n ON n.nspname = want.schema
+		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = want.name
+		JOIN pg_catalog.pg_publication_tables pt ON pt.pubname <> $1
+		JOIN pg_catalog.pg_publication p ON p.pubname = pt.pubname AND (p.pubupdate OR p.pubdelete)
+		JOIN pg_catalog.pg_namespace hn ON hn.nspname = pt.schemaname
+		JOIN pg_catalog.pg_class h ON h.relnamespace = hn.oid AND h.relname = pt.tablename
+			AND (h.oid = c.oid OR h.oid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid)))
+		GROUP BY 1, 2`, in.facts.PublicationName, schemas, names)
+	if err != nil {
+		return err
+	}
+	var schema, name, publication string
+	_, err = pgx.ForEachRow(rows, []any{&schema, &name, &publication}, func() error {
+		if t := in.facts.table(schema, name); t != nil {
+			t.Elsewhere = publication
+		}
+		return nil
 	})
 	return err
 }

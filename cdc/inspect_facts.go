@@ -138,6 +138,7 @@ type TableFacts struct {
 	Published     bool // by the publication, one way or another
 	ColumnList    bool
 	RowFilter     bool
+	Elsewhere     string       // another publication that publishes changes of it, where setup has set its identity
 	Partitions    []TableFacts // leaves of a partitioned table: name, owner, identity, key
 }
 

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -48,6 +49,57 @@ func TestTeardownAfterChanges(t *testing.T) {
 	e.apply(down)
 	if steps, left := TeardownSteps(e.inspect(nil), e.role); len(steps) != 0 || !strings.Contains(strings.Join(left, " "), "there is no publication") {
 		t.Errorf("teardown again: %q %q", sqlOf(steps), left)
+	}
+}
+
+// TestRecordFromTheBeginning: a setup that is killed at any moment leaves no publication without its record, which teardown would take for
+// somebody else's. The printed script makes them in one transaction too.
+func TestRecordFromTheBeginning(t *testing.T) {
+	e := newEstate(t, `CREATE TABLE a (id int PRIMARY KEY)`)
+	needs := []TableNeed{{Schema: "public", Table: "a", Full: true}}
+	steps := SetupSteps(e.inspect(needs), needs, e.role)
+	e.apply(steps[:1])
+	if p := e.inspect(nil).Publication; p == nil || !p.record().Made {
+		t.Fatalf("publication %+v after %q", p, sqlOf(steps[:1]))
+	}
+	script := Script(steps)
+	begin, create := strings.Index(script, "BEGIN;"), strings.Index(script, "CREATE PUBLICATION")
+	comment, commit := strings.Index(script, "COMMENT ON"), strings.Index(script, "COMMIT;")
+	if begin < 0 || begin > create || create > comment || comment > commit {
+		t.Errorf("not one transaction:\n%s", script)
+	}
+	down, left := TeardownSteps(e.inspect(nil), e.role)
+	e.apply(down)
+	if p := e.inspect(nil).Publication; p != nil || strings.Contains(strings.Join(left, " "), "publication") {
+		t.Errorf("publication %+v, left %q", p, left)
+	}
+}
+
+// TestTeardownBesideOthers: the identity of a table that another publication holds too stays: writes would fail without it, or another
+// walhook lose the values before a change.
+func TestTeardownBesideOthers(t *testing.T) {
+	e := newEstate(t, `CREATE TABLE none (id int PRIMARY KEY, v int); ALTER TABLE none REPLICA IDENTITY NOTHING; INSERT INTO none VALUES (1, 1);
+		CREATE TABLE shared (id int PRIMARY KEY); CREATE TABLE own (id int PRIMARY KEY); CREATE TABLE appended (id int PRIMARY KEY);
+		CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9)`)
+	var needs []TableNeed
+	for _, name := range []string{"none", "shared", "own", "appended", "part"} {
+		needs = append(needs, TableNeed{Schema: "public", Table: name, Full: name != "none"})
+	}
+	e.apply(ownerSteps(SetupSteps(e.inspect(needs), needs, e.role)))
+	other := "other_" + e.slot
+	e.asOwner("CREATE PUBLICATION " + quoteIdent(other) + " FOR TABLE none, shared, parted WITH (publish_via_partition_root = true)")
+	e.asOwner("CREATE PUBLICATION " + quoteIdent(e.slot+"_inserts") + " FOR TABLE appended WITH (publish = 'insert')") // needs no identity
+	down, left := TeardownSteps(e.inspect(nil), e.role)
+	e.apply(down)
+	e.asOwner("UPDATE none SET v = 2")
+	for name, want := range map[string]string{"none": "d", "shared": "f", "part": "f", "own": "d", "appended": "d"} {
+		if got := e.inspect(needs).table("public", name).Identity; got != want {
+			t.Errorf("the identity of %s is %s, want %s", name, got, want)
+		}
+		said := strings.Contains(strings.Join(left, "\n"), fmt.Sprintf("the replica identity of public.%s, which publication %q needs too", name, other))
+		if stays := name != "own" && name != "appended"; said != stays {
+			t.Errorf("%s: left %q", name, left)
+		}
 	}
 }
 

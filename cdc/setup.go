@@ -12,14 +12,15 @@ const (
 	AsReplication = "replication" // the role of source.dsn
 )
 
-// Step is one statement of setup or teardown. Each is run by itself and is safe to run
+// Step is one statement of setup or teardown, or several that are one transaction. Each is run by itself and is safe to run
 // when the ones before it have been.
 type Step struct {
-	SQL string // without a semicolon
+	SQL string // without a semicolon at its end
 	Why string
 	As  string // AsOwner or AsReplication
 
 	slot    string   // creates this slot
+	several bool     // the server runs them as one transaction when they are sent together, psql does not
 	foreign []string // owners of what it changes that the inspecting login cannot act as
 }
 
@@ -91,10 +92,13 @@ func (b *stepBuilder) assemble(publishing, saving, changing []Step) {
 		return
 	}
 	pub := b.f.Publication
+	comment := b.record.comment()
 	if pub == nil {
-		b.steps, publishing = append(b.steps, publishing[0]), publishing[1:]
-	}
-	if comment := b.record.comment(); pub == nil || comment != pub.Comment && !pub.AllTables {
+		// With its record at once: teardown leaves a publication without one as somebody else's.
+		made := publishing[0]
+		made.SQL, made.several = made.SQL+"; "+commentSQL(b.f.PublicationName, comment), true
+		b.steps, publishing = append(b.steps, made), publishing[1:]
+	} else if comment != pub.Comment && !pub.AllTables {
 		b.owner("what was there before, for `walhook teardown`", commentSQL(b.f.PublicationName, comment))
 		b.ofPublication()
 	}
@@ -332,6 +336,10 @@ func Script(steps []Step) string {
 		}
 		if step.Why != "" {
 			s.WriteString("-- " + strings.ReplaceAll(step.Why, "\n", " ") + "\n")
+		}
+		if step.several {
+			s.WriteString("BEGIN;\n" + step.SQL + ";\nCOMMIT;\n")
+			continue
 		}
 		s.WriteString(step.SQL + ";\n")
 	}

@@ -87,6 +87,10 @@ func (t *teardown) identities() {
 		case table.Identity != c.Set:
 			t.leave("the replica identity of %s, which somebody has changed since setup", c.Table)
 			continue
+		case table.Elsewhere != "":
+			// Set back, an UPDATE might fail (trap 8), or whoever reads that publication lose old rows.
+			t.leave("the replica identity of %s, which publication %q needs too", c.Table, table.Elsewhere)
+			continue
 		case c.Before == "f":
 			back = "FULL"
 		case c.Before == "n":

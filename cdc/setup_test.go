@@ -103,8 +103,7 @@ func TestSetup(t *testing.T) {
 	role := quoteIdent(e.role)
 	steps := SetupSteps(e.inspect(needs), needs, e.role)
 	want := []string{
-		`owner: CREATE PUBLICATION "` + e.slot + `" WITH (publish = 'insert, update, delete, truncate')`,
-		`owner: COMMENT ON PUBLICATION "` + e.slot + `" IS (a record)`,
+		`owner: CREATE PUBLICATION "` + e.slot + `" WITH (publish = 'insert, update, delete, truncate'); COMMENT ON PUBLICATION "` + e.slot + `" IS (a record)`,
 		`owner: ALTER TABLE ONLY "public"."frozen" REPLICA IDENTITY DEFAULT`,
 		`owner: ALTER PUBLICATION "` + e.slot + `" SET TABLE ONLY "Shop"."Order", ONLY "public"."partner", ONLY "public"."rel", ONLY "public"."frozen"`,
 		`owner: ALTER TABLE ONLY "Shop"."Order" REPLICA IDENTITY FULL`,

@@ -106,7 +106,7 @@ func (s *Slot) usable(database string) error {
 			Remedy: "choose another name for source.slot and run `walhook setup`"}
 	case s.Database != database:
 		return &SlotError{Slot: s.Name, Problem: SlotForeign, Detail: fmt.Sprintf("it is a slot of database %q, not of %q", s.Database, database),
-			Remedy: "choose another name for source.slot and run `walhook setup`; slot names are shared by all databases of a server"}
+			Remedy: fmt.Sprintf("if database %q is a copy of %q, nothing is to be done here, or `walhook teardown` takes walhook out of the copy; otherwise choose another name for source.slot and run `walhook setup`; slot names are shared by all databases of a server", database, s.Database)}
 	case s.Lost():
 		why := s.Reason
 		if why == "" {

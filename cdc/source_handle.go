@@ -63,7 +63,12 @@ type handling struct {
 	*Source
 	done     LSN       // everything that ended before it has been handled
 	advanced time.Time // when the durable position last moved, or was last tried
+	failed   bool      // the last try to persist idle progress
 }
+
+// advanceBytes of WAL that nobody watches are progress enough to be persisted at once, lest the slot of a busy cluster keep all that is
+// written in the time of IdleAdvance. It is far more than persisting it writes: a state in the source's cluster does not feed itself.
+const advanceBytes = 16 << 20
 
 // errStopping says that a batch was given up between two attempts, because the source stops.
 var errStopping = errors.New("stopping")
@@ -102,15 +107,32 @@ func (h *handling) batch(ctx context.Context, txs []*Tx, bytes int64) (err error
 		if h.trace.Retry != nil {
 			h.trace.Retry(err, n, retry)
 		}
-		if !sleep(ctx, h.stop, retry) {
+		if !h.pause(ctx, err, retry) {
 			return errStopping
 		}
 	}
 }
 
-// advance persists idle progress if it is time to (invariant 1), and says when to look again.
+// pause waits before the handler is called again; false means to stop. What failed because walhook stays away from the
+// database is tried as soon as it comes back.
+func (h *handling) pause(ctx context.Context, err error, d time.Duration) bool {
+	var away *AwayError
+	if errors.As(err, &away) {
+		if !h.gate.Wait(ctx, h.stop) {
+			return false
+		}
+		d = h.cfg.RetryMin
+	}
+	return sleep(ctx, h.stop, d)
+}
+
+// advance persists idle progress if it is time to, or if it is much (invariant 1), and says when to look again.
 func (h *handling) advance(ctx context.Context, every time.Duration) (time.Duration, error) {
-	if wait := every - time.Since(h.advanced); wait > 0 {
+	due := every
+	if !h.failed && h.done >= LSN(h.durable.Load())+advanceBytes {
+		due = min(every, time.Second)
+	}
+	if wait := due - time.Since(h.advanced); wait > 0 {
 		return wait, nil
 	}
 	h.advanced = time.Now()
@@ -118,13 +140,20 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 		return every, nil
 	}
 	lsn, err := h.handler.Advance(ctx, h.done)
+	h.failed = err != nil
 	switch {
 	case err != nil && isTemporary(err):
 		h.track.update(func(p *Progress) { p.LastError, p.LastErrorAt = err.Error(), time.Now() })
 		if h.trace.Retry != nil {
 			h.trace.Retry(err, 1, every)
 		}
-		return every, nil
+		if h.stopping() || !failedAway(h.gate, err) {
+			return every, nil
+		}
+		if h.pause(ctx, err, h.cfg.RetryMin) {
+			h.advanced = time.Time{} // at once: until it worked, the process is not ready
+		}
+		return 0, nil
 	case err != nil:
 		return 0, fmt.Errorf("persist position %s: %w", h.done, err)
 	case lsn > h.done:
@@ -136,6 +165,12 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 		h.trace.Advanced(lsn)
 	}
 	return every, nil
+}
+
+// failedAway says that something failed because walhook stays away: it was refused, or its session was closed under it.
+func failedAway(gate *Gate, err error) bool {
+	var away *AwayError
+	return errors.As(err, &away) || gate.Away() != nil
 }
 
 // finish persists how far processing has come, at an orderly stop.

@@ -102,6 +102,19 @@ func TestIdleAdvance(t *testing.T) {
 	}
 }
 
+// Much WAL that nobody watches is confirmed long before idle progress is due by time: the slot must not keep it.
+func TestIdleAdvanceByBytes(t *testing.T) {
+	b := newBench(t)
+	rec := &recorder{}
+	r := b.start(rec, 0) // idle progress is due in an hour
+	r.connected()
+	b.exec("INSERT INTO t VALUES (1)")
+	rec.sees(t, "create 1")
+	b.exec("SELECT pg_logical_emit_message(false, 'unwatched', repeat('x', 1 << 20)) FROM generate_series(1, 40)")
+	end := b.lsn("SELECT pg_current_wal_insert_lsn()::text")
+	until(t, "confirmed by bytes", func() bool { return b.confirmed()+advanceBytes >= end })
+}
+
 func TestHandlerRetries(t *testing.T) {
 	b := newBench(t)
 	rec := &recorder{before: func(_ context.Context, n int) error {

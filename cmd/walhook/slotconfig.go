@@ -34,7 +34,7 @@ func (a AlarmSection) config() cdc.AlarmConfig {
 type GuardSection struct {
 	MaxRetained size              `toml:"max_retained"`
 	Action      cdc.GuardAction   `toml:"action"` // "drop" or "stop"
-	After       delivery.Duration `toml:"after"`  // how long the limit must be exceeded; default 30s
+	After       delivery.Duration `toml:"after"`  // how long the limit must be exceeded; default 1m, at least twice idle_advance
 }
 
 func (g GuardSection) config() cdc.GuardConfig {
@@ -47,5 +47,5 @@ func (s SourceSection) validateWatch() error {
 	if idle == 0 {
 		idle = 30 * time.Second
 	}
-	return errors.Join(s.Alarm.config().Validate(idle), s.Guard.config().Validate())
+	return errors.Join(s.Alarm.config().Validate(idle), s.Guard.config().Validate(idle))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -110,7 +111,10 @@ func (w *slotWatch) look(ctx context.Context) {
 		w.compare(health)
 		w.judge(now, health)
 	}
-	w.report(w.alarms.Look(look))
+	// Whoever stays away on purpose, which he has said, has not lost sight of the slot.
+	if away := (*cdc.AwayError)(nil); !errors.As(err, &away) {
+		w.report(w.alarms.Look(look))
+	}
 	w.note(look)
 }
 

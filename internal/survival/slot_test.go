@@ -132,7 +132,7 @@ func testGuardDrops(t *testing.T, source *pgserver.Server) {
 // The slot guard stops and leaves the slot: walhook can be started again without the guard, and nothing is lost.
 func testGuardStops(t *testing.T, source *pgserver.Server) {
 	p := harness.NewProxy(t, sharedServer(t))
-	w := newWorld(t, options{source: source, dialState: p.Through, config: `guard = { max_retained = "32MiB", action = "stop", after = "1s" }`})
+	w := newWorld(t, options{source: source, dialState: p.Through, config: `guard = { max_retained = "32MiB", action = "stop", after = "2s" }`})
 	p.Refuse(true)
 	w.grow(4)
 	w.exits(3)
@@ -141,7 +141,7 @@ func testGuardStops(t *testing.T, source *pgserver.Server) {
 		t.Error("the slot is gone")
 	}
 	p.Refuse(false)
-	w.reconfigure(`action = "stop", after = "1s"`, `action = "stop", after = "10m"`)
+	w.reconfigure(`action = "stop", after = "2s"`, `action = "stop", after = "10m"`)
 	w.launch()
 	w.arrives()
 	w.ready()
