@@ -57,7 +57,8 @@ type Adoption struct {
 	Reasons  []string // what would have been refused
 	From, To cdc.LSN  // the positions before and since; From is 0 when the state held none
 	Lost     int64    // bytes of WAL between them; -1 when that cannot be told
-	Epoch    int64    // that begins with it
+	Epoch    int64    // that begins with it, or that goes on
+	GoesOn   bool     // nothing was lost, and numbers go on: the same database and slot, renamed or marked as a copy
 	OldSlot  string   // of the same database, which the state was read from before; "" when it is the same. It still keeps WAL
 }
 
@@ -65,7 +66,8 @@ type Adoption struct {
 // from. The first call stores the binding; later ones fail unless every part is the same (*[MismatchError]) and the slot
 // goes on where the state ends (*[cdc.PositionError]; invariants 1, 5 and 8).
 //
-// With opts.Adopt the new binding replaces the old one and begins a new epoch. The position is kept when the WAL goes on from it: in the same cluster and
+// With opts.Adopt the new binding replaces the old one and begins a new epoch, but for a database that was only renamed or marked as a copy, in
+// which numbers go on. The position is kept when the WAL goes on from it: in the same cluster and
 // database, on an accepted timeline, with a slot that does not stand behind it. Otherwise it becomes opts.Start, and
 // the gap is noted in the table adoption. Pending deliveries stay.
 func (db *DB) Bind(ctx context.Context, b Binding, opts BindOptions) (Start, error) {
@@ -125,12 +127,14 @@ func (db *DB) Compare(ctx context.Context, b Binding, opts BindOptions) error {
 	return errors.Join(append(j.refusals, err)...)
 }
 
-// adopt notes what was accepted, and begins the epoch that tells receivers of it.
+// adopt notes what was accepted, and begins the epoch that tells receivers of it unless everything goes on.
 func (db *DB) adopt(ctx context.Context, t *transaction, a *Adoption) error {
 	const note = `INSERT INTO {schema}.adoption (reasons, from_lsn, to_lsn, lost_bytes, epoch, walhook)
 		SELECT $1, $2::text::pg_lsn, $3::text::pg_lsn, nullif($4::bigint, -1), epoch, $5 FROM {schema}.source RETURNING epoch`
-	if err := db.newEpoch(ctx, t); err != nil {
-		return err
+	if !a.GoesOn {
+		if err := db.newEpoch(ctx, t); err != nil {
+			return err
+		}
 	}
 	return t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(note), a.Reasons, a.From.String(), a.To.String(), a.Lost, db.cfg.Version).

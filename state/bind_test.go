@@ -79,15 +79,55 @@ func TestInvariant8OtherSourceIsRefused(t *testing.T) {
 			if tc.keeps {
 				slot, want = testStart, f.at
 			}
+			before := epochOf(t, db)
 			start, err := db.Bind(t.Context(), b, BindOptions{Start: slot, Adopt: true})
-			if err != nil || start.Position != want || start.Adoption == nil || len(start.Adoption.Reasons) == 0 || start.Adoption.Epoch < 2 {
-				t.Errorf("adopted: %+v, %v; want %+v", start, err, want)
+			if err != nil || start.Position != want || start.Adoption == nil || len(start.Adoption.Reasons) == 0 {
+				t.Fatalf("adopted: %+v, %v; want %+v", start, err, want)
+			}
+			// Only where no other database can go on with the same numbers.
+			goesOn := name == "database name" || name == "neutralized"
+			if a := start.Adoption; a.GoesOn != goesOn || (a.Epoch == before) != goesOn || a.Epoch != epochOf(t, db) {
+				t.Errorf("epoch %d became %d: %+v", before, epochOf(t, db), a)
+			}
+			if rows(t, db, "adoption") != 1 {
+				t.Error("it was not noted")
 			}
 			if again, err := db.Bind(t.Context(), b, BindOptions{Start: slot}); err != nil || again.Position != want || again.Adoption != nil {
 				t.Errorf("after adopting: %+v, %v", again, err)
 			}
 			if rows(t, db, "queue") != 1 {
 				t.Error("pending deliveries are gone")
+			}
+		})
+	}
+}
+
+func epochOf(t *testing.T, db *DB) (epoch int64) {
+	t.Helper()
+	if err := db.pool.QueryRow(t.Context(), db.sql("SELECT epoch FROM {schema}.source")).Scan(&epoch); err != nil {
+		t.Fatal(err)
+	}
+	return epoch
+}
+
+// A rename goes on with its numbers only while the slot goes on where the state ends, and on the same timeline.
+func TestRenameWithAGap(t *testing.T) {
+	for name, opts := range map[string]BindOptions{
+		"gap":            {Start: testStart + 5000},
+		"no slot":        {},
+		"newer timeline": {Start: testStart, Timeline: func(uint32, uint32, cdc.LSN) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := openState(t, nil)
+			before, renamed := epochOf(t, db), testBinding
+			renamed.DatabaseName = "new name"
+			if opts.Timeline != nil {
+				renamed.Timeline++
+			}
+			opts.Adopt = true
+			start, err := db.Bind(t.Context(), renamed, opts)
+			if err != nil || start.Adoption == nil || start.Adoption.GoesOn || start.Adoption.Epoch == before {
+				t.Errorf("%+v, %v", start, err)
 			}
 		})
 	}

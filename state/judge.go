@@ -15,8 +15,11 @@ type Difference struct {
 	Note          string // may be empty
 }
 
-// neutralized is the part that says by itself what is wrong.
-const neutralized = "database.is_neutralized"
+// Parts that a change in place can explain; neutralized says by itself what is wrong.
+const (
+	databaseName = "database name"
+	neutralized  = "database.is_neutralized"
+)
 
 // Differences lists in what a source differs from the stored binding. Timelines are left to Bind, which can ask for their history.
 func (b Binding) Differences(found Binding) []Difference {
@@ -25,7 +28,7 @@ func (b Binding) Differences(found Binding) []Difference {
 		{What: "cluster (system identifier)", Stored: b.SystemID, Found: found.SystemID},
 		{What: "database oid", Stored: fmt.Sprint(b.DatabaseOID), Found: fmt.Sprint(found.DatabaseOID)},
 		{What: "slot", Stored: b.Slot, Found: found.Slot},
-		{What: "database name", Stored: b.DatabaseName, Found: found.DatabaseName},
+		{What: databaseName, Stored: b.DatabaseName, Found: found.DatabaseName},
 		{What: "database.uuid", Stored: b.UUID, Found: found.UUID},
 		{What: "database.create_date", Stored: b.CreateDate, Found: found.CreateDate},
 	} {
@@ -103,6 +106,7 @@ type judgement struct {
 	refusals []error           // nil when there is nothing to refuse
 	position delivery.Position // to start from, once refusals are accepted
 	lost     int64             // bytes of WAL that are skipped then; -1 when that cannot be told
+	goesOn   bool              // it is the very same database, which was renamed or marked, and the slot goes on: no number can be given twice
 }
 
 // judge compares what was found with what is stored. It is pure, but for what opts asks the source. An
@@ -146,8 +150,21 @@ func judge(schema string, stored Binding, at delivery.Position, bound bool, foun
 		if j.lost > 0 && at.Open >= opts.Start { // a large transaction that is enqueued in part will be read again
 			j.position.Open, j.position.Count = at.Open, at.Count
 		}
+		return j, nil
 	}
+	j.goesOn = stored.Timeline == found.Timeline && onlyRenamed(diff)
 	return j, nil
+}
+
+// onlyRenamed says that nothing but the database's name, or Odoo's mark of a copy, is different. A copy of the database
+// differs in its oid, one in another cluster in the system identifier.
+func onlyRenamed(diff []Difference) bool {
+	for _, d := range diff {
+		if d.What != databaseName && d.What != neutralized {
+			return false
+		}
+	}
+	return true
 }
 
 // judgeUnbound is judge for a state that belongs to no source yet.
@@ -167,7 +184,7 @@ func judgeUnbound(schema string, found Binding, opts BindOptions) judgement {
 
 // adoption is what is noted when the refusals are accepted.
 func (j judgement) adoption(at delivery.Position) *Adoption {
-	a := &Adoption{From: at.LSN, To: j.position.LSN, Lost: j.lost}
+	a := &Adoption{From: at.LSN, To: j.position.LSN, Lost: j.lost, GoesOn: j.goesOn}
 	for _, err := range j.refusals {
 		a.Reasons = append(a.Reasons, err.Error())
 	}

@@ -35,5 +35,9 @@ func (p *pipeline) noteAdoption(asked bool) {
 	if hint := oldSlot(a); hint != "" {
 		e = e.Str("hint", hint)
 	}
+	if a.GoesOn {
+		e.Msg("adopted: it is the same database and slot, nothing was lost, and the sequences of all endpoints go on")
+		return
+	}
 	e.Msg("adopted: changes between these positions were not sent, and the sequences of all endpoints begin anew")
 }

@@ -100,6 +100,9 @@ func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs 
 		out.Selected, out.More = limit, false
 	}
 	if out.Selected == 0 {
+		if err := b.flags.warnUnknown(ctx, a, db); err != nil {
+			return err
+		}
 		return b.none(a, byID, jobs)
 	}
 	how := plural(int(out.Selected), noun)
@@ -127,11 +130,16 @@ func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs 
 			return b.stopped(ctx, a, &out, verb, err)
 		}
 	}
-	if err := b.report(a, &out, noun, verb); err != nil || !sends || out.Done == 0 || b.asJSON {
+	if err := b.report(a, &out, noun, verb); err != nil {
 		return err
 	}
-	if position, err := db.Position(ctx); err == nil && position.Processes == 0 {
-		fmt.Fprintln(a.stderr, "no walhook is running: they are sent when one does (walhook run)")
+	if sends && out.Done > 0 && !b.asJSON {
+		if position, err := db.Position(ctx); err == nil && position.Processes == 0 {
+			fmt.Fprintln(a.stderr, "no walhook is running: they are sent when one does (walhook run)")
+		}
+	}
+	if out.Failed > 0 {
+		return errQuiet(exitFailed) // the report says how many
 	}
 	return nil
 }

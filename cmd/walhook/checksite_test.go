@@ -118,7 +118,7 @@ func (s *site) setup() { s.Helper(); s.walhook("setup", "--dsn", "$OWNER_DSN") }
 func (s *site) setupUntilAdopted() {
 	s.Helper()
 	var out, errs strings.Builder
-	if code := run(context.Background(), []string{"setup", "--dsn", s.env["OWNER_DSN"], "--config", s.config}, &out, &errs); code != exitEnvironment || !strings.Contains(errs.String(), "walhook run --adopt") {
+	if code := run(context.Background(), []string{"setup", "--dsn", s.env["OWNER_DSN"], "--config", s.config}, &out, &errs); code != exitEnvironment || !strings.HasSuffix(strings.TrimSpace(errs.String()), "walhook run --adopt") {
 		s.Fatalf("status %d\n%s%s", code, out.String(), errs.String())
 	}
 }

@@ -63,15 +63,20 @@ func (k *checker) state(ctx context.Context, facts *cdc.Facts, cat *catalog.Cata
 
 // unreachable says why the state's database does not answer.
 func (k *checker) unreachable(err error) {
-	hint := ""
-	var failed *pgconn.ConnectError
-	if errors.As(err, &failed) {
-		if cfg, e := pgx.ParseConfig(k.cfg.State.DSN.reveal()); e == nil {
-			hint = connectHint(err, "state.dsn", cfg)
-		}
-		err = &connectError{key: "state.dsn", err: failed}
-	}
+	hint, err := k.cfg.stateUnreachable(err)
 	k.report.fault(cdc.SeverityError, "state_unreachable", err, hint)
+}
+
+// stateUnreachable words an error of connecting to the state as one of source.dsn, with what to do; others stay as they are.
+func (c *Config) stateUnreachable(err error) (hint string, _ error) {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return "", err
+	}
+	if cfg, e := pgx.ParseConfig(c.State.DSN.reveal()); e == nil {
+		hint = connectHint(err, "state.dsn", cfg)
+	}
+	return hint, &connectError{key: "state.dsn", err: failed}
 }
 
 // stateServer judges the server that keeps the state.

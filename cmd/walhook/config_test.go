@@ -76,6 +76,10 @@ func TestConfigProblems(t *testing.T) {
 			want: "w.toml:3:17: 20s is less than twice idle_advance (30s): it would go off on a quiet system",
 		},
 		{
+			name: "guard sooner than two confirmations", text: "[source]\ndsn = \"postgres://u@h/d\"\nguard = { max_retained = \"20GiB\", action = \"drop\", after = \"30s\" }\n",
+			want: "w.toml:3:60: 30s is less than twice idle_advance (30s): between two confirmations",
+		},
+		{
 			name: "no length of time", text: "[http]\nstall_after = \"soon\"\n", want: "w.toml:2:15: \"soon\" is no duration: write a number and a unit, as in 500ms, 15s, 5m, 2h or 30d\n    2 | stall_after = \"soon\"\n      |               ^",
 		},
 		{

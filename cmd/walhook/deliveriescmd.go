@@ -118,6 +118,11 @@ events whose rule failed to evaluate, so that no delivery exists yet.`,
 				if err != nil {
 					return err
 				}
+				if len(lines) == 0 {
+					if err := flags.warnUnknown(cmd.Context(), a, db); err != nil {
+						return err
+					}
+				}
 				if asJSON {
 					return a.printJSON(lines)
 				}

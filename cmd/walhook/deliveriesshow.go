@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"walhook/cdc"
 	"walhook/state"
 )
 
@@ -112,18 +113,19 @@ func (a *app) printDetail(d *deliveryDetail) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	for _, body := range []struct {
-		name string
-		text json.RawMessage
-	}{{"body", d.Body}, {"change", d.Change}} {
-		if len(body.text) == 0 {
-			continue
-		}
+	if len(d.Body) > 0 {
 		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, body.text, "  ", "  "); err != nil {
-			return fmt.Errorf("print %s: %w", body.name, err)
+		if err := json.Indent(&pretty, d.Body, "  ", "  "); err != nil {
+			return fmt.Errorf("print body: %w", err)
 		}
-		fmt.Fprintf(a.stdout, "\n%s\n  %s\n", body.name, pretty.String())
+		fmt.Fprintf(a.stdout, "\nbody\n  %s\n", pretty.String())
+	}
+	if len(d.Change) > 0 {
+		change, err := cdc.DecodeChange(d.Change)
+		if err != nil {
+			return fmt.Errorf("print change: %w", err)
+		}
+		fmt.Fprintf(a.stdout, "\n%s of %s\n  %s\n", change.Op, change.Rel, changeText(change))
 	}
 	for _, t := range d.Attempts {
 		result := fmt.Sprintf("%s %s", t.Method, t.URL)

@@ -10,6 +10,7 @@ import (
 	"walhook/cdc"
 	"walhook/delivery"
 	"walhook/state"
+	"walhook/status"
 )
 
 func (a *app) detachCommand() *cobra.Command {
@@ -102,6 +103,9 @@ func (d *detach) run(ctx context.Context) error {
 		fmt.Fprintln(d.app.stdout, "taken back: walhook comes back within seconds")
 	default:
 		fmt.Fprintf(d.app.stdout, "walhook stays away from the database until %s\n", out.Until.Format(time.RFC3339))
+		if g := d.cfg.Source.Guard.config(); !g.Off() {
+			fmt.Fprintf(d.app.stderr, "warning: the slot guard sees nothing until then: the slot may keep more than %s of WAL meanwhile\n", status.Bytes(g.MaxRetained))
+		}
 		for _, s := range out.Sessions {
 			fmt.Fprintf(d.app.stdout, "  still there: %s\n", s)
 		}

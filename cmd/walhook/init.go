@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walhook/cdc/catalog"
+	"walhook/delivery"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -56,6 +57,9 @@ type initial struct {
 }
 
 func (i *initial) run(ctx context.Context, in io.Reader) error {
+	if err := i.checkURL(); err != nil {
+		return err
+	}
 	if err := i.free(); err != nil {
 		return err
 	}
@@ -92,6 +96,22 @@ func (i *initial) run(ctx context.Context, in io.Reader) error {
 	}
 	_, err = io.WriteString(i.app.stdout, d.next(i.output, i.dsn))
 	return err
+}
+
+// checkURL refuses an address to which nothing could be sent.
+func (i *initial) checkURL() error {
+	if i.url == "" {
+		return nil
+	}
+	var all []error
+	for _, e := range flatten((delivery.EndpointConfig{URL: delivery.URL(i.url)}).Validate()) {
+		hint := hintOf(e)
+		if hint == "" {
+			hint = "walhook init --url https://erp.example.com/hooks"
+		}
+		all = append(all, usagef(hint, "--url: %v", e))
+	}
+	return errors.Join(all...)
 }
 
 // free refuses to overwrite a file.
@@ -152,12 +172,13 @@ func (i *initial) write(text string) error {
 // draft finds out what the file is to say.
 func (i *initial) draft(ctx context.Context, conn *pgx.Conn, cat *catalog.Catalog) (*draft, error) {
 	d := &draft{database: conn.Config().Database, odoo: cat.Odoo, slot: "walhook", url: i.url, role: i.role, dsn: i.dsn}
-	const look = `SELECT current_setting('server_version'), r.rolreplication AND NOT r.rolsuper, r.rolsuper, current_user::text, pg_catalog.pg_get_userbyid(d.datdba)::text,
+	const look = `SELECT current_setting('server_version'), current_setting('wal_level'), r.rolreplication AND NOT r.rolsuper, r.rolsuper, current_user::text, pg_catalog.pg_get_userbyid(d.datdba)::text,
+			coalesce((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = d.datdba), false),
 			EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = 'walhook' AND database IS DISTINCT FROM d.datname)
 		FROM pg_catalog.pg_roles r, pg_catalog.pg_database d WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()`
-	var own, super, taken bool
+	var own, super, ownerSuper, taken bool
 	var login, owner string
-	if err := conn.QueryRow(ctx, look).Scan(&d.server, &own, &super, &login, &owner, &taken); err != nil {
+	if err := conn.QueryRow(ctx, look).Scan(&d.server, &d.walLevel, &own, &super, &login, &owner, &ownerSuper, &taken); err != nil {
 		return nil, environmentError(fmt.Errorf("look at the server: %w", err), "")
 	}
 	if taken {
@@ -169,6 +190,9 @@ func (i *initial) draft(ctx context.Context, conn *pgx.Conn, cat *catalog.Catalo
 	case i.role == "":
 		d.role = "walhook"
 	}
+	if owner != d.role && !ownerSuper {
+		d.member = owner
+	}
 	if d.role != login {
 		d.dsn, d.ownerDSN = withRole(i.dsn, d.role), i.dsn
 	}
@@ -176,6 +200,7 @@ func (i *initial) draft(ctx context.Context, conn *pgx.Conn, cat *catalog.Catalo
 		return nil, environmentError(fmt.Errorf("look at the server: %w", err), "")
 	}
 	if d.url == "" {
+		d.anyURL = true
 		d.url = "http://127.0.0.1:9000/odoo"
 	}
 	key := make([]byte, 24)

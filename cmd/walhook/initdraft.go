@@ -20,8 +20,11 @@ type draft struct {
 	ownerDSN         string        // "" when the login is walhook's own
 	role             string
 	roleExists       bool
+	member           string // the database's owner, where it has to be in the role to end its sessions
 	slot             string
 	url, secret      string
+	anyURL           bool   // url was not given
+	walLevel         string // of the server
 	rules            []draftRule
 }
 
@@ -116,7 +119,11 @@ func (d *draft) text() string {
 
 `)
 	fmt.Fprintf(&b, "[endpoints.%s]\n", draftEndpoint)
-	fmt.Fprintf(&b, "url     = %s   # CHANGE ME: your receiver; https for anything but this machine\n", tomlText(d.url))
+	what = "your receiver"
+	if d.anyURL {
+		what = "CHANGE ME: your receiver; https for anything but this machine"
+	}
+	fmt.Fprintf(&b, "url     = %s   # %s\n", tomlText(d.url), what)
 	fmt.Fprintf(&b, "secrets = [%s]   # signs every request (Standard Webhooks); the receiver needs it too. Or: [\"${WEBHOOK_SECRET}\"]\n", tomlText(d.secret))
 	if len(d.rules) == 0 {
 		b.WriteString(`
@@ -179,10 +186,24 @@ func (d *draft) next(path, dsn string) string {
 	if path != "walhook.toml" {
 		config = " --config " + path
 	}
-	if !d.roleExists {
-		step("as a superuser, make walhook's role", fmt.Sprintf("CREATE ROLE %s LOGIN REPLICATION PASSWORD '…';", pgx.Identifier{d.role}.Sanitize()))
+	if d.walLevel != "logical" {
+		step("as a superuser, let the server write what walhook reads (wal_level is "+d.walLevel+"), and restart PostgreSQL", "ALTER SYSTEM SET wal_level = 'logical';")
 	}
-	step("name your receiver: url in [endpoints."+draftEndpoint+"]", path)
+	if !d.roleExists {
+		role := pgx.Identifier{d.role}.Sanitize()
+		what, sql := "as a superuser, make walhook's role", fmt.Sprintf("CREATE ROLE %s LOGIN REPLICATION PASSWORD '…';", role)
+		if d.member != "" {
+			what += ", and let Odoo end its sessions to duplicate, rename or drop the database"
+			sql += fmt.Sprintf(" GRANT %s TO %s;", role, pgx.Identifier{d.member}.Sanitize())
+		}
+		step(what, sql)
+	}
+	if d.ownerDSN != "" {
+		step("give walhook its role's password: in ~/.pgpass, or in the dsn as ${WALHOOK_DB_PASSWORD}", path)
+	}
+	if d.anyURL {
+		step("name your receiver: url in [endpoints."+draftEndpoint+"]", path)
+	}
 	setup := "walhook setup" + config
 	if d.ownerDSN != "" {
 		owner := withRole(dsn, targetOf(dsn).user) // without its password

@@ -26,7 +26,7 @@ deliver. Each needs an address of its own for its status pages (http.listen).
 A copy of the database never fires production's webhooks, and changes that can no longer be read are not passed over in
 silence: both are refused. After a deliberate move, or when the slot no longer goes on where the state ends, --adopt accepts
 it: what is pending is kept and sent, the gap is logged and noted in the state's table adoption, and a new epoch of the
-endpoints' sequences begins.`,
+endpoints' sequences begins. After a mere rename of the same database nothing is lost, and the numbers go on.`,
 		Example: "  walhook run\n  walhook run --config /etc/walhook.toml --log-format json\n  walhook run --adopt",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,6 +38,9 @@ endpoints' sequences begins.`,
 			if err != nil {
 				return err
 			}
+			defer beforeAbort(cmd.Context(), func() {
+				log.Error().Str("hint", "give it the time of its grace period to stop (TimeoutStopSec)").Msg("ended at once by a second signal: what was under way is not finished, and begins again with the next start")
+			})()
 			limitMemory(cfg, a.env)
 			return a.stream(cmd.Context(), func(ctx context.Context) (*pipeline, error) {
 				return comeBack(ctx, log, func() (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })

@@ -245,7 +245,7 @@ func (s *scripted) copydb(ts *testscript.TestScript, neg bool, args []string) {
 		_, err := conn.Exec(ctx, sql)
 		ts.Check(err)
 	}
-	for _, name := range []string{"WALHOOK_DSN", "OWNER_DSN"} {
+	for _, name := range []string{"WALHOOK_DSN", "OWNER_DSN", "SUPER_DSN"} {
 		ts.Setenv("COPY_"+strings.TrimPrefix(strings.TrimPrefix(name, "WALHOOK_"), "COPY_"), strings.Replace(ts.Getenv(name), "/"+db+"?", "/"+db+"_copy?", 1))
 	}
 }

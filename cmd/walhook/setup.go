@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -171,7 +172,8 @@ func (s *setup) blocking() error {
 func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 	db, err := state.Open(ctx, s.cfg.state(currentBuild().Version))
 	if err != nil {
-		return environmentError(err, "")
+		hint, err := s.cfg.stateUnreachable(err)
+		return environmentError(err, hint)
 	}
 	defer closeState(db)
 	if err := s.refuseCopy(ctx, db); err != nil {
@@ -201,6 +203,12 @@ func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 	case errors.As(err, &mismatch) && mismatch.Neutralized():
 		s.say("note: %s", mismatch)
 	case err != nil:
+		var position *cdc.PositionError
+		if errors.As(err, &position) {
+			position.Remedy = strings.ReplaceAll(position.Remedy, "walhook setup; then: ", "") + // that was this
+				"\nEverything is set up, and what is left is: walhook run --adopt"
+			return err
+		}
 		s.say("everything is set up, but walhook cannot run yet")
 		return err
 	}

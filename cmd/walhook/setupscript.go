@@ -40,9 +40,17 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- walhook setup of database %s, slot %s, publication %s, role %s.\n", f.Database, f.SlotName, f.PublicationName, s.role)
 	b.WriteString("-- A superuser can run it as a whole: psql -d " + f.Database + " -v ON_ERROR_STOP=1 -f setup.sql\n")
+	tell := !s.cfg.stateInSource() && !bound && len(byRole) > 0
+	elsewhere := tell || !s.cfg.stateInSource() && !stateReady
+	to, source := targetOf(s.cfg.State.DSN.reveal()), targetOf(s.cfg.Source.DSN.reveal())
+	toState, toSource := connectSQL(to), connectSQL(source)
+	if elsewhere {
+		fmt.Fprintf(&b, "-- On its way it connects as %s to %s and as %s to %s: where these need a password, have it in ~/.pgpass (or in PGPASSWORD).\n", to.user, to.database, source.user, source.database)
+	}
 	b.WriteString("-- Otherwise each part is for the login that it names, in this order.\n")
 	if !f.Role.Exists {
 		fmt.Fprintf(&b, "\n-- 0. As a superuser: the role does not exist yet. Choose its password.\n-- CREATE ROLE %s LOGIN REPLICATION PASSWORD '…';\n", role)
+		fmt.Fprintf(&b, "--    So that Odoo can duplicate, rename or drop the database while walhook runs:\n-- GRANT %s TO %s;\n", role, pgx.Identifier{f.DatabaseOwner}.Sanitize())
 	}
 	migration, err := state.MigrationSQL(s.cfg.state(currentBuild().Version))
 	if err != nil {
@@ -61,6 +69,15 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 		}
 		b.WriteString("RESET lock_timeout;\n")
 	}
+	if elsewhere { // before the slot: where this login fails nothing keeps WAL for nobody
+		fmt.Fprintf(&b, "\n-- In the state's database, as %s\n%s", to.user, toState)
+		if !stateReady {
+			b.WriteString(migration)
+		}
+		if tell {
+			fmt.Fprintf(&b, "\n-- Back in the source, as %s\n%s", source.user, toSource)
+		}
+	}
 	here := s.cfg.stateInSource() && !stateReady
 	if here || len(byRole) > 0 {
 		fmt.Fprintf(&b, "\n-- 2. As %s\nSET ROLE %s;\n", s.role, role)
@@ -73,15 +90,8 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	if lends {
 		fmt.Fprintf(&b, "\n-- 3. As the owner of the database (%s), or as a superuser\nREVOKE CREATE ON DATABASE %s FROM %s;\n", f.DatabaseOwner, database, role)
 	}
-	if tell := !bound && len(byRole) > 0; !s.cfg.stateInSource() && (!stateReady || tell) {
-		to := targetOf(s.cfg.State.DSN.reveal())
-		fmt.Fprintf(&b, "\n-- In the state's database, as %s\n\\connect \"host=%s port=%d dbname=%s user=%s\"\n", to.user, to.host, to.port, to.database, to.user)
-		if !stateReady {
-			b.WriteString(migration)
-		}
-		if tell {
-			b.WriteString("-- where the slot begins, as this session of psql has noted\n" + s.bindingSQL(":'walhook_lsn'", ""))
-		}
+	if tell {
+		fmt.Fprintf(&b, "\n-- In the state's database, as %s: where the slot begins, as this session of psql has noted\n%s%s", to.user, toState, s.bindingSQL(":'walhook_lsn'", ""))
 	}
 	if !bound && len(byRole) == 0 {
 		b.WriteString("\n-- The slot is there already, and the state does not know since when. Start with: walhook run --adopt\n")

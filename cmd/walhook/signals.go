@@ -7,13 +7,14 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // errInterrupted is the cause of a context that a signal cancelled.
 var errInterrupted = errors.New("interrupted")
 
 // lastWords are run before a second signal ends the process at once. The demo leaves its
-// private PostgreSQL here, so that no server is left behind.
+// private PostgreSQL here, so that no server is left behind, and run a line of its log.
 type lastWords struct {
 	mu   sync.Mutex
 	next int
@@ -40,8 +41,12 @@ func beforeAbort(ctx context.Context, f func()) (undo func()) {
 	}
 }
 
+// sameWish is for how long after the first signal another one means the same: timeout(1) and process managers
+// signal the process and its group, which reaches it twice.
+const sameWish = time.Second
+
 // onSignals returns a context that the first SIGINT or SIGTERM cancels, with cause
-// errInterrupted. The second ends the process with status 130.
+// errInterrupted. The second, unless it comes within sameWish, ends the process with status 130.
 func onSignals(parent context.Context) (ctx context.Context, stop func()) {
 	words := &lastWords{all: map[int]func(){}}
 	ctx, cancel := context.WithCancelCause(context.WithValue(parent, lastWordsKey{}, words))
@@ -55,9 +60,7 @@ func onSignals(parent context.Context) (ctx context.Context, stop func()) {
 		case <-done:
 			return
 		}
-		select {
-		case <-signals:
-		case <-done:
+		if !again(signals, done, sameWish) {
 			return
 		}
 		words.mu.Lock()
@@ -70,5 +73,20 @@ func onSignals(parent context.Context) (ctx context.Context, stop func()) {
 		signal.Stop(signals)
 		close(done)
 		cancel(nil)
+	}
+}
+
+// again waits for a signal that comes later than the grace after the first; false when done comes before.
+func again(signals <-chan os.Signal, done <-chan struct{}, grace time.Duration) bool {
+	first := time.Now()
+	for {
+		select {
+		case <-signals:
+			if time.Since(first) >= grace {
+				return true
+			}
+		case <-done:
+			return false
+		}
 	}
 }

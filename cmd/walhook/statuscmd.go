@@ -26,7 +26,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Tell how walhook is doing",
 		Long: `status asks the running walhook (http.listen). When none answers, it reads the state database itself and says
 so: position, queue and counters are then as last committed, and nothing is known of the stream. It
-ends with status 0 when a process answered and is ready, and with 1 otherwise.`,
+ends with status 0 when a process answered and is ready, with 3 when neither a process nor the state can be asked,
+and with 1 otherwise.`,
 		Example: "  walhook status\n  walhook status --json | jq .position.lag_seconds",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +42,7 @@ ends with status 0 when a process answered and is ready, and with 1 otherwise.`,
 			if asJSON {
 				err = a.printJSON(d)
 			} else {
-				err = printStatus(a.stdout, d)
+				err = printStatus(a.stdout, d, cfg.listenAddress())
 			}
 			if err == nil && !d.Ready {
 				return errQuiet(exitFailed)
@@ -136,12 +137,12 @@ func dialAddress(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// printStatus writes the document for people.
-func printStatus(w io.Writer, d *status.Document) error {
+// printStatus writes the document for people. asked is where a running process would have answered, "" for nowhere.
+func printStatus(w io.Writer, d *status.Document, asked string) error {
 	var b strings.Builder
 	switch {
 	case !d.Live:
-		b.WriteString("not running: this is the state database as last committed\n")
+		b.WriteString(offlineLine(d, asked) + "\n")
 	case d.Ready:
 		fmt.Fprintf(&b, "ready  walhook %s on %s, up %s\n", d.Process.Version, d.Process.Host, status.Age(seconds(d.Process.Uptime)))
 	default:
@@ -151,11 +152,18 @@ func printStatus(w io.Writer, d *status.Document) error {
 		}
 	}
 	facts := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	if d.Live && !d.State.At.IsZero() && d.State.Error != "" {
+		fmt.Fprintf(facts, "figures\tof position, queue, endpoints and rules: as of %s%s\n", d.State.At.Format("15:04:05 UTC"), ago(", ", d.At, d.State.At))
+	}
 	if role := roleLine(d); role != "" {
 		fmt.Fprintf(facts, "role\t%s\n", role)
 	}
-	fmt.Fprintf(facts, "source\tdatabase %s, slot %s\n", d.Source.Database, d.Source.Slot)
-	fmt.Fprintf(facts, "position\t%s%s\n", d.Position.LSN, ago(", written ", d.At, d.Position.UpdatedAt))
+	if d.Source.Database == "" && !d.Live {
+		fmt.Fprintln(facts, "source\tnone yet: nothing is set up (walhook setup)")
+	} else {
+		fmt.Fprintf(facts, "source\tdatabase %s, slot %s\n", d.Source.Database, d.Source.Slot)
+		fmt.Fprintf(facts, "position\t%s%s\n", d.Position.LSN, ago(", written ", d.At, d.Position.UpdatedAt))
+	}
 	if d.Live {
 		fmt.Fprintf(facts, "lag\t%s, %s\n", status.Bytes(d.Position.LagBytes), status.Age(seconds(d.Position.LagSeconds)))
 		kept := status.Bytes(d.Source.Retained) + " of WAL kept"
@@ -169,7 +177,7 @@ func printStatus(w io.Writer, d *status.Document) error {
 				fmt.Fprintf(facts, "\t%s\n", alarm.Hint)
 			}
 		}
-		if d.Source.LastError != "" {
+		if d.Source.LastError != "" && !d.Source.Connected {
 			fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
 		}
 	}
@@ -213,13 +221,42 @@ func printStatus(w io.Writer, d *status.Document) error {
 		case !r.Active:
 			name += " (inactive)"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, strconv.FormatInt(r.Matched, 10), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(r.LastError))
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, strconv.FormatInt(r.Matched, 10), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(ruleError(d, &r)))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// offlineLine says what is known of a process that does not answer.
+func offlineLine(d *status.Document, asked string) string {
+	nobody := "nobody can be asked (http.listen is off)"
+	if asked != "" {
+		nobody = "nobody answers at " + asked
+	}
+	if r := d.Reader; r != nil {
+		return fmt.Sprintf("%s; according to the state, process %d on %s runs. This is the state database as last committed", nobody, r.PID, r.Host)
+	}
+	return "not running: " + nobody + ", and this is the state database as last committed"
+}
+
+// listenAddress is where a running process would answer; "" when it does not listen.
+func (c *Config) listenAddress() string {
+	cfg := c.status().WithDefaults()
+	if cfg.Off() {
+		return ""
+	}
+	return dialAddress(cfg.Listen)
+}
+
+// ruleError is the last error of a rule while an event is parked by it.
+func ruleError(d *status.Document, r *status.Rule) string {
+	if r.Parked == 0 || r.LastError == "" {
+		return ""
+	}
+	return r.LastError + ago(", ", d.At, r.LastParked)
 }
 
 // roleLine says whether the process reads the slot, and who does otherwise.

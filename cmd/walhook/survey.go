@@ -114,6 +114,9 @@ func connectHint(err error, key string, cfg *pgx.ConnConfig) string {
 	}
 	switch pg.Code {
 	case "28P01":
+		if cfg.Password == "" {
+			return fmt.Sprintf("no password is given: put it into ~/.pgpass, or into %s as ${WALHOOK_DB_PASSWORD}", key)
+		}
 		return fmt.Sprintf("correct the password in %s, or set it: ALTER ROLE %s PASSWORD '…'", key, role)
 	case "28000":
 		if !cdc.RefusesRole(pg) {
@@ -154,6 +157,11 @@ func targetOf(text string) target {
 		return target{}
 	}
 	return target{host: cfg.Host, user: cfg.User, database: cfg.Database, port: cfg.Port}
+}
+
+// connectSQL leads psql there.
+func connectSQL(to target) string {
+	return fmt.Sprintf("\\connect \"host=%s port=%d dbname=%s user=%s\"\n", to.host, to.port, to.database, to.user)
 }
 
 // stateInSource says whether the state lives in the source's database.

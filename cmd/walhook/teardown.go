@@ -19,7 +19,6 @@ import (
 
 func (a *app) teardownCommand() *cobra.Command {
 	t := &teardown{app: a}
-	var ownerDSN string
 	c := &cobra.Command{
 		Use:   "teardown",
 		Short: "Remove everything that setup has made",
@@ -39,11 +38,11 @@ after three seconds behind a lock, lets Odoo pass and tries again; after an inte
 			if t.cfg, err = a.load(); err != nil {
 				return err
 			}
-			return t.run(cmd.Context(), ownerDSN)
+			return t.run(cmd.Context())
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&ownerDSN, "dsn", "", "login of the tables' owner, for this command only (default the one of source.dsn)")
+	f.StringVar(&t.ownerDSN, "dsn", "", "login of the tables' owner, for this command only (default the one of source.dsn)")
 	f.BoolVar(&t.dryRun, "dry-run", false, "print what goes, what is left and the SQL, and change nothing")
 	f.BoolVar(&t.yes, "yes", false, "do not ask")
 	f.BoolVar(&t.keepState, "keep-state", false, "leave the state schema and what waits in it")
@@ -57,16 +56,17 @@ type teardown struct {
 	cfg                          *Config
 	dryRun, yes, keepState, json bool
 
+	ownerDSN    string
 	role        string    // that streams
 	owner, repl *pgx.Conn // may be the same
 	db          *state.DB // nil when there is no state to look at
 }
 
-func (t *teardown) run(ctx context.Context, ownerDSN string) error {
+func (t *teardown) run(ctx context.Context) error {
 	if t.json && !t.dryRun {
 		return usagef("walhook teardown --dry-run --json", "--json goes with --dry-run")
 	}
-	if err := t.connect(ctx, ownerDSN); err != nil {
+	if err := t.connect(ctx); err != nil {
 		return err
 	}
 	defer t.close()
@@ -105,17 +105,17 @@ func (t *teardown) run(ctx context.Context, ownerDSN string) error {
 
 // connect opens what can be opened: when walhook's own role or the state's database is gone already, the rest can
 // still be removed.
-func (t *teardown) connect(ctx context.Context, ownerDSN string) error {
+func (t *teardown) connect(ctx context.Context) error {
 	dsn := t.cfg.Source.DSN.reveal()
 	t.role = targetOf(dsn).user
 	repl, err := connect(ctx, "source.dsn", dsn)
 	if err == nil {
 		t.repl, t.owner = repl, repl
-	} else if ownerDSN == "" {
+	} else if t.ownerDSN == "" {
 		return err
 	}
-	if ownerDSN != "" {
-		owner, err := connect(ctx, "--dsn", ownerDSN)
+	if t.ownerDSN != "" {
+		owner, err := connect(ctx, "--dsn", t.ownerDSN)
 		if err != nil {
 			t.close()
 			return err
@@ -131,7 +131,7 @@ func (t *teardown) connect(ctx context.Context, ownerDSN string) error {
 	if t.repl == nil {
 		t.repl = t.owner
 		if t.cfg.stateInSource() {
-			cfg.DSN = ownerDSN
+			cfg.DSN = t.ownerDSN
 		}
 	}
 	if t.keepState {
@@ -215,7 +215,7 @@ func (t *teardown) script(p *teardownPlan) error {
 	if p.State != nil {
 		sql := fmt.Sprintf("DROP SCHEMA %s CASCADE;\n", pgx.Identifier{p.State.Schema}.Sanitize())
 		if to := targetOf(t.cfg.State.DSN.reveal()); !t.cfg.stateInSource() {
-			sql = fmt.Sprintf("\\connect \"host=%s port=%d dbname=%s user=%s\"\n", to.host, to.port, to.database, to.user) + sql
+			sql = connectSQL(to) + sql
 		}
 		section(fmt.Sprintf("As %s, in database %s", t.db.Role(), p.State.Database), sql)
 	}

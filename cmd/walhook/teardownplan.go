@@ -72,6 +72,15 @@ func (t *teardown) plan(ctx context.Context) (*teardownPlan, error) {
 	if err := t.planState(ctx, p, facts); err != nil {
 		return nil, err
 	}
+	dropped := ""
+	if p.State != nil && t.cfg.stateInSource() {
+		dropped = p.State.Schema
+	}
+	held, err := cdc.HeldPrivileges(ctx, t.owner, facts, t.role, dropped)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
+	p.Left = append(p.Left, held...)
 	if p.Slot != "" && len(p.Processes) == 0 {
 		pid, err := t.awaitSlot(ctx, facts.Slot.PID)
 		if err != nil {
@@ -88,13 +97,28 @@ func (t *teardown) plan(ctx context.Context) (*teardownPlan, error) {
 func (t *teardown) planState(ctx context.Context, p *teardownPlan, facts *cdc.Facts) error {
 	to, schema := targetOf(t.cfg.State.DSN.reveal()), t.cfg.State.Schema
 	if t.keepState {
-		p.Left = append(p.Left, fmt.Sprintf("state schema %s in database %s, as --keep-state says: a new setup goes on with it only beside the slot that is dropped now", schema, to.database))
+		p.Left = append(p.Left, fmt.Sprintf("state schema %s in database %s, as --keep-state says. Its slot is gone after this: a new setup makes another, and `walhook run --adopt` then sends what waits in it", schema, to.database))
 		return nil
 	}
 	if t.db == nil {
 		return nil
 	}
 	c, err := t.db.Contents(ctx)
+	if isCode(err, "42501") && t.ownerDSN != "" && t.cfg.stateInSource() { // restored with --no-owner: it is the owner's
+		cfg := t.cfg.state(currentBuild().Version)
+		cfg.DSN = t.ownerDSN
+		db, e := state.Open(ctx, cfg)
+		if e != nil {
+			return environmentError(e, "")
+		}
+		closeState(t.db)
+		t.db = db
+		c, err = t.db.Contents(ctx)
+	}
+	if isCode(err, "42501") {
+		p.Left = append(p.Left, fmt.Sprintf("state schema %s in database %s, which belongs to another role: give its owner's login with --dsn", schema, to.database))
+		return nil
+	}
 	if err != nil {
 		return environmentError(err, "")
 	}

@@ -91,7 +91,7 @@ func newNeighbour(t *testing.T, name string, apart bool) *neighbour {
 	t.Cleanup(func() { n.do("DROP DATABASE IF EXISTS " + name) })
 	rules := neighbourRules
 	if apart {
-		rules += fmt.Sprintf("[state]\ndsn = %q\n", server.DSNFor("walhook_"+name, "", name+"_state"))
+		rules += fmt.Sprintf("[source.guard]\nmax_retained = \"1GiB\"\naction = \"stop\"\n[state]\ndsn = %q\n", server.DSNFor("walhook_"+name, "", name+"_state"))
 	}
 	pgtest.Exec(t, server.DSN(name), "CREATE TABLE sale_order (id int PRIMARY KEY, state text)")
 	n.installation = install(t, server.DSN(name), &receiver{Server: n.got.Server}, rules)
@@ -305,6 +305,9 @@ func TestDetach(t *testing.T) {
 			began, early := time.Now(), false
 			out := n.must("detach", "--for", long, "--wait")
 			if !strings.Contains(out, "walhook stays away from the database until") || strings.Contains(out, "still there") {
+				t.Errorf("detach: %s", out)
+			}
+			if warned := strings.Contains(out, "warning: the slot guard sees nothing until then"); warned != apart { // where one is configured
 				t.Errorf("detach: %s", out)
 			}
 			n.do("CREATE DATABASE " + name + "_copy TEMPLATE " + name)

@@ -21,4 +21,4 @@ COMMENT ON COLUMN {schema}.adoption.reasons IS 'what would have been refused wit
 COMMENT ON COLUMN {schema}.adoption.from_lsn IS 'the position before; 0/0 when the state held none';
 COMMENT ON COLUMN {schema}.adoption.to_lsn IS 'the position since';
 COMMENT ON COLUMN {schema}.adoption.lost_bytes IS 'WAL between the two; null when it cannot be told, as they are of different clusters or databases, or the state held no position';
-COMMENT ON COLUMN {schema}.adoption.epoch IS 'source.epoch that began with it';
+COMMENT ON COLUMN {schema}.adoption.epoch IS 'source.epoch since';

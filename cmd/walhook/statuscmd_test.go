@@ -1,0 +1,68 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walhook/status"
+)
+
+func TestPrintStatus(t *testing.T) {
+	now := time.Date(2026, 3, 1, 9, 21, 7, 0, time.UTC)
+	live := func(change func(*status.Document)) *status.Document {
+		d := &status.Document{At: now, Live: true, Ready: true, Process: &status.Process{Role: status.RoleReader}}
+		d.Source.Database, d.Source.Slot, d.Source.Connected = "odoo", "walhook", true
+		change(d)
+		return d
+	}
+	rule := func(parked int64) func(*status.Document) {
+		return func(d *status.Document) {
+			d.Rules = []status.Rule{{RuleState: status.RuleState{Name: "r", Parked: parked, LastError: "no number", LastParked: now.Add(-time.Minute)}, Active: true, Configured: true}}
+		}
+	}
+	stream := func(connected bool) func(*status.Document) {
+		return func(d *status.Document) {
+			d.Source.Connected, d.Source.LastError, d.Source.LastErrorAt = connected, "failed to connect", now.Add(-11*time.Second)
+		}
+	}
+	for name, tc := range map[string]struct {
+		d         *status.Document
+		asked     string
+		has, lack string
+	}{
+		"another runs":         {&status.Document{At: now, Reader: &status.ReaderState{PID: 42, Host: "vm"}}, "127.0.0.1:8", "nobody answers at 127.0.0.1:8; according to the state, process 42 on vm runs", "not running"},
+		"another, nowhere":     {&status.Document{At: now, Reader: &status.ReaderState{PID: 42, Host: "vm"}}, "", "nobody can be asked (http.listen is off); according to the state, process 42", "not running"},
+		"not running":          {&status.Document{At: now}, "127.0.0.1:8", "not running: nobody answers at 127.0.0.1:8", "according"},
+		"nothing is set up":    {&status.Document{At: now, Position: status.Position{LSN: "0/0"}}, "", "nothing is set up (walhook setup)", "0/0"},
+		"old error":            {live(stream(true)), "", "ready", "failed to connect"},
+		"present error":        {live(stream(false)), "", "failed to connect, 11 s ago", "figures"},
+		"rule, nothing parked": {live(rule(0)), "", "RULE", "no number"},
+		"rule, parked":         {live(rule(1)), "", "no number, 1 min 0 s ago", "figures"},
+		"detached": {live(func(d *status.Document) { d.State = status.StateInfo{Error: "away", At: now.Add(-67 * time.Second)} }), "",
+			"as of 09:20:00 UTC, ", "not running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b strings.Builder
+			if err := printStatus(&b, tc.d, tc.asked); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.String(); !strings.Contains(got, tc.has) || strings.Contains(got, tc.lack) {
+				t.Errorf("%s\nwant %q and not %q", got, tc.has, tc.lack)
+			}
+		})
+	}
+}
+
+func TestHintWithoutPassword(t *testing.T) {
+	refused := &pgconn.PgError{Code: "28P01"}
+	for password, want := range map[string]string{"": "no password is given: put it into ~/.pgpass, or into source.dsn", "x": "correct the password in source.dsn"} {
+		cfg := &pgx.ConnConfig{Config: pgconn.Config{User: "walhook", Password: password}}
+		if got := connectHint(refused, "source.dsn", cfg); !strings.HasPrefix(got, want) {
+			t.Errorf("password %q: %s", password, got)
+		}
+	}
+}
