@@ -208,9 +208,9 @@ func TestFullStateDisk(t *testing.T) {
 	role := "walhook_" + strings.TrimPrefix(u.Path, "/")
 	pgtest.Exec(t, super, "CREATE TABLE thing (id serial PRIMARY KEY, name text)")
 	h := harness.Install(t, super, harness.Options{Config: fmt.Sprintf("[state]\ndsn = %q\n[endpoints.live]\nurl = \"%s/live\"\n[[rules]]\nname = \"r\"\ntable = \"thing\"\non = [\"create\"]\nendpoint = \"live\"\n",
-		pgtest.Server(t).DSNFor(role, "", stateDB), r.URL)})
+		disk.Server.DSNFor(role, "", stateDB), r.URL)})
 	in := &installation{t: t, super: h.Super, owner: h.Owner, role: h.Role, config: h.Config, listen: h.Listen}
-	pgtest.Exec(t, super, fmt.Sprintf("ALTER DATABASE %s OWNER TO %s", stateDB, role))
+	pgtest.Exec(t, disk.Server.DSN("postgres"), fmt.Sprintf("CREATE ROLE %[2]s LOGIN; ALTER DATABASE %[1]s OWNER TO %[2]s", stateDB, role))
 	in.must("setup", "--dsn", h.Owner)
 	p := in.run()
 	insert := func(n int) {

@@ -9,12 +9,16 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+
+	"walhook/internal/pgserver"
 )
 
 // Disk is a small file system in memory, which can run out of space without anything else noticing.
 type Disk struct {
-	dir        string
-	tablespace string
+	// Server is a cluster of its own: any session of a cluster may have to write a page to a full disk, and fails then.
+	Server *pgserver.Server
+
+	dir string
 }
 
 // mountDisk mounts a disk of so many MiB. Where mounting is refused the test is skipped.
@@ -41,12 +45,13 @@ func mountDisk(t testing.TB, mebibytes int) *Disk {
 	return d
 }
 
-// SmallDisk mounts a disk that holds a tablespace of the test cluster, whose WAL lies elsewhere: statements fail for lack of space, the
+// SmallDisk mounts a disk that holds a tablespace of a server, whose WAL lies elsewhere: statements fail for lack of space, the
 // server does not. An empty database takes 8 MiB.
 func SmallDisk(t testing.TB, mebibytes int) *Disk {
 	t.Helper()
-	s := Server(t)
 	d := mountDisk(t, mebibytes)
+	s := Cluster(t, pgserver.Options{Trust: true, Settings: map[string]string{"fsync": "off", "shared_buffers": "16MB"}})
+	d.Server = s
 	data := filepath.Join(d.dir, "data")
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
@@ -60,20 +65,16 @@ func SmallDisk(t testing.TB, mebibytes int) *Disk {
 			t.Fatal(err)
 		}
 	}
-	d.tablespace = fmt.Sprintf("disk%d", cluster.serial.Add(1))
-	Exec(t, s.DSN("postgres"), fmt.Sprintf("CREATE TABLESPACE %s LOCATION '%s'", d.tablespace, data))
-	t.Cleanup(func() { Exec(t, s.DSN("postgres"), "DROP TABLESPACE "+d.tablespace) })
+	Exec(t, s.DSN("postgres"), fmt.Sprintf("CREATE TABLESPACE small LOCATION '%s'", data))
 	return d
 }
 
 // Database makes an empty database in the disk's tablespace and returns its name and a DSN of the superuser.
 func (d *Disk) Database(t testing.TB) (name, dsn string) {
 	t.Helper()
-	s := Server(t)
 	name = fmt.Sprintf("t%d", cluster.serial.Add(1))
-	Exec(t, s.DSN("postgres"), fmt.Sprintf("CREATE DATABASE %s TABLESPACE %s", name, d.tablespace))
-	t.Cleanup(func() { drop(t, s, name) })
-	return name, s.DSN(name)
+	Exec(t, d.Server.DSN("postgres"), fmt.Sprintf("CREATE DATABASE %s TABLESPACE small", name))
+	return name, d.Server.DSN(name)
 }
 
 // Fill takes all space that is left.
