@@ -44,9 +44,18 @@ BULK ?= 50000
 bulk: ## Retry and replay BULK deliveries (default 50000) while walhook runs, with interruptions
 	WALHOOK_BULK=$(BULK) $(GO) test -count=1 -timeout 1h -v -run '^TestBulk$$' ./internal/acceptance
 
+BLOAT ?= 2m
+.PHONY: bloat
+bloat: ## Watch the hot tables while they work, also with an idle transaction held open, in phases of BLOAT (default 2m)
+	WALHOOK_BLOAT=$(BLOAT) $(GO) test -count=1 -timeout 3h -v -run '^TestBloat$$' ./state
+
 .PHONY: survival
 survival: ## Let servers and networks come and go for minutes at a time
 	WALHOOK_LONG=1 $(GO) test -count 1 -timeout 30m -v ./internal/survival
+
+.PHONY: biglog
+biglog: ## List from a log of a million deliveries, a tenth of them waiting
+	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 20m -v -run '^TestListsOfABigLogAreBounded$$' ./state
 
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck
@@ -63,8 +72,13 @@ fuzz: ## Fuzz every decoder, FUZZTIME each (default 20s)
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
 
+BENCH ?= abcdef
 .PHONY: bench
-bench: ## Run the benchmarks, five times each
+bench: ## Measure walhook beside a floor and a queue table (BENCH=ab chooses scenarios, BENCH_ROUNDS, BENCH_JSON=file)
+	WALHOOK_BENCH=$(BENCH) $(GO) test -count=1 -timeout 1h -v -run '^TestBench$$' ./internal/bench
+
+.PHONY: microbench
+microbench: ## Run the benchmarks of single functions, five times each
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
 
 .PHONY: cover

@@ -61,6 +61,14 @@ func (s *slab[T]) shrink(keep int) {
 	}
 }
 
+// capacity is how many elements all chunks have together.
+func (s *slab[T]) capacity() (n int) {
+	for _, c := range s.chunks {
+		n += len(c)
+	}
+	return n
+}
+
 // arena is the memory that the rows of one transaction lie in.
 type arena struct {
 	bytes   slab[byte]
@@ -85,16 +93,20 @@ func (a *arena) shrink(bytes int) {
 	a.offsets.shrink(bytes / 4)
 }
 
-// arenaPool keeps a few arenas of closed transactions for the next ones. A
+// capacity is what the arena's chunks take, in use or not, in bytes.
+func (a *arena) capacity() int64 { return int64(a.bytes.capacity()) + 4*int64(a.offsets.capacity()) }
+
+// arenaPool keeps some arenas of closed transactions for the next ones. A
 // transaction may be closed by another goroutine than the decoder's.
 type arenaPool struct {
 	mu   sync.Mutex
 	free []*arena
+	held int64 // bytes
 }
 
 const (
-	pooledArenas = 32       // at most, of
-	pooledBytes  = 32 << 10 // bytes each, and as many bytes of offsets
+	pooledBytes = 32 << 10 // at most of one arena, and as many bytes of offsets
+	pooledTotal = 2 << 20  // at most of all: as many small ones as make a batch or two of small transactions
 )
 
 func (p *arenaPool) get() *arena {
@@ -102,7 +114,9 @@ func (p *arenaPool) get() *arena {
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
 		a := p.free[n-1]
+		p.free[n-1] = nil
 		p.free = p.free[:n-1]
+		p.held -= a.capacity()
 		return a
 	}
 	// A transaction holds an arena of its own until it is handled, and thousands of small ones may wait: begin small.
@@ -113,7 +127,8 @@ func (p *arenaPool) put(a *arena) {
 	a.shrink(pooledBytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.free) < pooledArenas {
+	if size := a.capacity(); p.held+size <= pooledTotal {
 		p.free = append(p.free, a)
+		p.held += size
 	}
 }

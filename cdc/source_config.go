@@ -43,7 +43,7 @@ type SourceConfig struct {
 
 	QueueTransactions int   // most transactions in flight; 4096
 	QueueBytes        int64 // most memory of transactions in flight, roughly; 4 MiB
-	BatchTransactions int   // most transactions per call of Handler.Handle; 512
+	BatchTransactions int   // most transactions per call of Handler.Handle; 500
 	BatchBytes        int64 // most memory per call, except for a single larger transaction; 2 MiB
 
 	ReconnectMin time.Duration // first pause before a new connection attempt; 500 ms
@@ -68,7 +68,7 @@ func (c SourceConfig) withDefaults() SourceConfig {
 	setDefault(&c.ReceiveTimeout, 2*time.Minute)
 	setDefault(&c.QueueTransactions, 4096)
 	setDefault(&c.QueueBytes, 4<<20)
-	setDefault(&c.BatchTransactions, 512)
+	setDefault(&c.BatchTransactions, 500)
 	setDefault(&c.BatchBytes, 2<<20)
 	setDefault(&c.ReconnectMin, 500*time.Millisecond)
 	setDefault(&c.ReconnectMax, 30*time.Second)

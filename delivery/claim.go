@@ -74,14 +74,23 @@ func (o *outlet) wanted() (limit, perLane int) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.state == disabling || !o.ample() {
+	any, many := o.takes()
+	urgent := o.urgently()
+	if o.closed || o.state == disabling || o.state == disabled && o.engine.flow != nil || !any || !o.ample() && urgent == 0 {
 		return 0, 0
 	}
-	limit = min(maxClaim, o.room()/claimPerLane)
+	if !many {
+		return 1, 1
+	}
+	if !o.ample() {
+		return urgent, 1
+	}
+	perLane = o.perLane(claimPerLane)
+	limit = min(maxClaim, o.room()/perLane)
 	if o.laneBytes > 0 {
 		limit = min(limit, int(o.free()/o.laneBytes))
 	}
-	return max(limit, 1), claimPerLane
+	return max(limit, 1), perLane
 }
 
 // bodies is how many bytes the bodies of lanes take.
@@ -105,14 +114,16 @@ func (o *outlet) refusals() uint64 {
 func (o *outlet) claimed(lanes []Lane, more bool, refused uint64) {
 	o.mu.Lock()
 	o.backlog = more || o.refused != refused
+	o.served(lanes, more)
 	if len(lanes) > 0 {
 		o.laneBytes = bodies(lanes) / int64(len(lanes))
 	}
-	if len(lanes) > 0 && o.state == disabled {
+	if len(lanes) > 0 && o.state == disabled && o.engine.flow == nil {
 		o.state = enabled // somebody has enabled it in the store
 		o.engine.opts.Trace.enabled(o.name)
 	}
 	o.mu.Unlock()
+	defer o.engine.handOver()()
 	for _, l := range lanes {
 		o.add(l, 0)
 	}

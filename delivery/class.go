@@ -18,8 +18,17 @@ const (
 	ClassTooLarge    = "body_too_large" // the body exceeds the endpoint's max_body: nothing was sent
 	ClassConfig      = "config"         // the endpoint is not configured: nothing was sent
 	ClassExpired     = "expired"        // older than the endpoint's queue.max_age: nothing was sent
+	ClassAuth        = "auth"           // no OAuth 2 token could be had: nothing was sent to the receiver
 	ClassReleased    = "released"       // cut short by walhook itself; never logged or counted
 )
+
+// Classes are the classes of what is logged.
+func Classes() []string {
+	return []string{
+		ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassEOF, ClassProtocol, ClassNetwork, ClassRedirect, ClassClientError, ClassServerError, ClassStatus,
+		ClassTooLarge, ClassConfig, ClassExpired, ClassAuth,
+	}
+}
 
 // statusClass is the class of a complete answer.
 func statusClass(status int) string {

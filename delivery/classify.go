@@ -23,18 +23,17 @@ import (
 // A retry that the policy no longer allows makes the delivery dead. LaneDone is the engine's to set.
 func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
 	o := Outcome{Delivery: d, Attempt: a}
-	retry := false
 	switch {
 	case a.Class == ClassReleased:
 		return Outcome{Delivery: d, Result: Released}
-	case a.Class == ClassTooLarge, a.Class == ClassConfig, a.Class == ClassExpired:
+	case ownFault(a.Class):
 		o.Reason = a.Error
 	case a.Status == 0:
-		o.Reason, retry = a.Error, true
+		o.Reason = a.Error
 	case a.Status/100 == 2 && a.Error != "":
 		// The receiver may have failed after it wrote the status line: the
 		// same event again, under the same id, is the lesser evil.
-		o.Reason, retry = fmt.Sprintf("%s, but %s", statusText(a.Status), a.Error), true
+		o.Reason = fmt.Sprintf("%s, but %s", statusText(a.Status), a.Error)
 	case a.Status/100 == 2:
 		o.Result = Delivered
 		return o
@@ -48,15 +47,14 @@ func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
 		o.Disable = "the receiver answered 410 Gone: it wants no more deliveries"
 	default:
 		o.Reason = statusText(a.Status)
-		retry = mayRecover(a.Status)
 	}
-	if retry {
+	if retryable(a) {
 		failed := d.Attempts + 1
 		next, again := c.Retry.Next(failed, now, d.ID)
 		if again {
 			o.Result, o.Next = Retry, next
 			if asked := a.ResponseHeaders["Retry-After"]; len(asked) > 0 {
-				if at := now.Add(retryAfter(asked[0], now)); at.After(next) {
+				if at := now.Add(c.Retry.after(asked[0], now)); at.After(next) {
 					o.Next = at
 				}
 			}
@@ -68,6 +66,26 @@ func decide(c *EndpointConfig, d *Delivery, a *Attempt, now time.Time) Outcome {
 	o.Result = Dead
 	o.Hold = c.OnDead == OnDeadHold && a.Class != ClassExpired // what is of no more use makes nobody wait
 	return o
+}
+
+// ownFault says that nothing was sent, or that the attempt was cut short by walhook itself: it says nothing about the receiver.
+func ownFault(class string) bool {
+	switch class {
+	case ClassReleased, ClassTooLarge, ClassConfig, ClassExpired:
+		return true
+	}
+	return false
+}
+
+// retryable says whether a later attempt of the same delivery may fare better.
+func retryable(a *Attempt) bool {
+	switch {
+	case ownFault(a.Class):
+		return false
+	case a.Status == 0, a.Status/100 == 2 && a.Error != "":
+		return true
+	}
+	return a.Status/100 != 2 && a.Status/100 != 3 && mayRecover(a.Status)
 }
 
 // mayRecover says whether a later attempt may fare better than one that got this status.

@@ -28,10 +28,20 @@ type Delivery struct {
 	// deliveries 1, 2, 3 ... as they are enqueued. A delivery keeps its number. Zero when it was enqueued before there were numbers.
 	Epoch, Sequence int64
 
+	// What its rule says of it (C9). It is the Store's to act on, and not kept with the delivery.
+	Test      bool          // to be numbered and logged, and not sent
+	Priority  Priority      // of its lane while it waits there
+	Wait, Max time.Duration // how long it waits for a later one of its rule, endpoint and record; zero: not at all
+
 	Late     bool      // sent again on request, after what came later in its lane: the order was broken, and a header says so
 	Enqueued time.Time // when it was committed to the queue
 	Attempts int       // finished attempts that count
+	Batched  int       // of a batch, see [NewBatch]: how many deliveries its body holds; 0 of all others
+	Alone    int       // of a batch of one: the size of that delivery's body, which is what max_body is about
 }
+
+// Aside says that the delivery is not queued when it is enqueued, but only logged, or waits for a later one.
+func (d *Delivery) Aside() bool { return d.Test || d.Wait > 0 }
 
 // Parked is an event whose condition or payload failed to evaluate. It keeps the
 // change, so that it can be evaluated again once the rule is mended (C5).
@@ -65,6 +75,7 @@ type Batch struct {
 	Deliveries []*Delivery
 	Parked     []*Parked
 	Matched    map[string]int64 // rule name → events matched, for statistics
+	Sampled    map[string]int64 // rule name → of these, events that the rule's sample left out
 }
 
 // Lane is a lane that this process holds: nobody else sends its deliveries while the
@@ -74,6 +85,7 @@ type Lane struct {
 	Key        string
 	Deliveries []*Delivery // the first ones, in order; never empty
 	More       bool        // the store may hold further ones behind these
+	Priority   Priority
 }
 
 // Result is how an attempt ended, see [Outcome].
@@ -85,6 +97,7 @@ const (
 	Retry     Result = "retry"     // try again at Outcome.Next
 	Dead      Result = "dead"      // attempts used up, or an answer that no retry can mend
 	Released  Result = "released"  // our own fault (shutdown, lost lease): not counted, no attempt logged
+	Regrouped Result = "regrouped" // the batch that it was in was refused, perhaps for another's sake: logged, not counted, sent again in other company
 )
 
 // Outcome is what became of one delivery's attempt; Store.Finish makes it durable.
@@ -93,10 +106,10 @@ type Outcome struct {
 	Result   Result
 	Next     time.Time // of Retry: not before
 	Reason   string    // of Retry and Dead, for people: "503 Service Unavailable", "timeout after 15s"
-	Hold     bool      // of Dead: the lane holds (on_dead = "hold")
+	Hold     bool      // the lane holds (on_dead = "hold"): for a delivery that is Dead; of LaneDone, for any of the batch
 	Disable  string    // non-empty: disable the endpoint for this reason (410)
 	Attempt  *Attempt  // nil when no request was made
-	LaneDone bool      // the process has no further delivery of the lane in memory: release it, or return what is next
+	LaneDone bool      // the process has no further delivery of the lane in memory: release it, or return what is next; a Regrouped one releases it
 }
 
 // Attempt is the audit record of one request (E8). Secrets are masked already.
@@ -112,4 +125,7 @@ type Attempt struct {
 	Error                               string // of the transport; with a Status when the answer broke off in its body
 	Class                               string // one of the Class constants: what went wrong, for filters and metrics; "" when the receiver took it
 	DNS, Connect, TLS, FirstByte, Total time.Duration
+
+	Batch                    string // webhook-id of the request when it carried a batch; of the answer's body, only the first delivery's attempt keeps more than 1 KiB
+	BatchPosition, BatchSize int    // the delivery's place in it, from 1, and how many there were
 }

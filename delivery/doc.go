@@ -7,6 +7,7 @@
 //
 //   - Delivery: one event for one endpoint, with its body, from enqueue to its end.
 //   - Lane: the deliveries of one endpoint and one record, which keep commit order.
+//     Its priority says which of an endpoint's lanes go first.
 //   - Attempt: one HTTP request of a delivery. Outcome: what it came to.
 //   - Dead letter: a delivery that will not be tried again by itself.
 //   - Parked: an event whose rule failed to evaluate; no delivery exists yet.
@@ -21,6 +22,7 @@
 //     raw ordinal too).
 //  4. A lane has at most one delivery in flight and keeps commit order; lanes
 //     run in parallel. After a dead letter the lane goes on ("skip") or holds ("hold").
+//     What waits for its rule's window to end enters its lane then.
 //  5. Nothing is sent before the identity check has passed.
 //  6. Matching and payload building are pure: same input, same bytes.
 //  9. Memory does not grow with the size of a backlog, or of an outage.

@@ -16,6 +16,7 @@ type EndpointConfig struct {
 	Active  *bool                `toml:"active"`  // default true; of an inactive endpoint deliveries wait in the queue
 
 	Secrets []signature.Secret `toml:"secrets"` // Standard Webhooks signature, one for each secret; default unsigned
+	HMAC    HMAC               `toml:"hmac"`    // signature in another header; default none
 	Auth    Auth               `toml:"auth"`    // default none
 
 	Timeout     Duration    `toml:"timeout"`     // of one attempt, from the look-up of the name to the end of the answer's body; default 15s
@@ -24,25 +25,23 @@ type EndpointConfig struct {
 	Ordering    string      `toml:"ordering"`    // what waits for one another: "record" (default), "endpoint" (everything) or "none"
 	OnDead      string      `toml:"on_dead"`     // after a dead letter the lane goes on ("skip", default) or waits for a person ("hold")
 
+	Batch BatchConfig `toml:"batch"` // several deliveries in one request; default none
 	Queue QueueConfig `toml:"queue"` // limits of what is kept
+
+	Rate    RateConfig    `toml:"rate"`    // how many requests it gets; default no limit
+	Breaker BreakerConfig `toml:"breaker"` // when it is left alone for a while
+	Disable DisableConfig `toml:"disable"` // when it is given up
 
 	TLS   TLS   `toml:"tls"`
 	Proxy URL   `toml:"proxy"` // http, https or socks5 address, or "off"; default the environment's HTTPS_PROXY, HTTP_PROXY and NO_PROXY
 	HTTP2 *bool `toml:"http2"` // offered over https; default true
 
-	MaxBody     int `toml:"max_body"`     // bytes; a larger body is not sent, the delivery is dead at once; default 1 MiB
-	MaxResponse int `toml:"max_response"` // bytes of an answer's body that are kept for the log; default 64 KiB, at most 1 MiB
-}
+	MaxBody     Size `toml:"max_body"`     // a larger body is not sent, the delivery is dead at once; default 1MiB
+	MaxResponse Size `toml:"max_response"` // of an answer's body that are kept for the log; default 64KiB, at most 1MiB
 
-// Auth says how requests authenticate themselves.
-type Auth struct {
-	Type     string    `toml:"type"`     // "basic", "bearer" or "api_key"; empty means none
-	Username string    `toml:"username"` // of basic
-	Password Sensitive `toml:"password"` // of basic
-	Token    Sensitive `toml:"token"`    // of bearer
-	Name     string    `toml:"name"`     // of api_key: the header or query key; default "X-API-Key"
-	In       string    `toml:"in"`       // of api_key: "header" (default) or "query"
-	Value    Sensitive `toml:"value"`    // of api_key
+	// Guarded is set for every endpoint whose address did not come from the configuration file: only public
+	// addresses are dialled, and no proxy is used; see [NotPublic].
+	Guarded bool `toml:"-"`
 }
 
 // TLS is how an endpoint's https connections are made. TLS 1.2 is the least that is spoken.
@@ -67,19 +66,6 @@ const (
 	OnDeadHold = "hold"
 )
 
-// The values of Auth.Type.
-const (
-	AuthBasic  = "basic"
-	AuthBearer = "bearer"
-	AuthAPIKey = "api_key"
-)
-
-// The values of Auth.In.
-const (
-	InHeader = "header"
-	InQuery  = "query"
-)
-
 // ProxyOff is the value of EndpointConfig.Proxy that ignores the environment's proxies.
 const ProxyOff URL = "off"
 
@@ -97,12 +83,14 @@ func (c EndpointConfig) WithDefaults() EndpointConfig {
 	fill(&c.OnDead, OnDeadSkip)
 	fill(&c.MaxBody, 1<<20)
 	fill(&c.MaxResponse, 64<<10)
-	if c.Auth.Type == AuthAPIKey {
-		fill(&c.Auth.Name, "X-API-Key")
-		fill(&c.Auth.In, InHeader)
-	}
+	c.Auth.withDefaults()
+	c.HMAC.withDefaults()
 	c.Retry = c.Retry.WithDefaults()
 	c.Queue = c.Queue.WithDefaults()
+	c.Batch = c.Batch.withDefaults(c.MaxBody)
+	c.Rate = c.Rate.WithDefaults()
+	c.Breaker = c.Breaker.WithDefaults()
+	c.Disable = c.Disable.WithDefaults()
 	return c
 }
 
@@ -115,6 +103,17 @@ func fill[T comparable](field *T, value T) {
 
 // IsActive says whether anything is sent to the endpoint.
 func (c *EndpointConfig) IsActive() bool { return c.Active == nil || *c.Active }
+
+// PublicKeys are what receivers verify signatures of ed25519 with, in the order of the secrets.
+func (c *EndpointConfig) PublicKeys() []signature.PublicKey {
+	var keys []signature.PublicKey
+	for _, s := range c.Secrets {
+		if key, ok := s.PublicKey(); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
 
 // UseHTTP2 says whether HTTP/2 is offered.
 func (c *EndpointConfig) UseHTTP2() bool { return c.HTTP2 == nil || *c.HTTP2 }

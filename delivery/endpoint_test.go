@@ -119,6 +119,22 @@ func TestEndpointValidate(t *testing.T) {
 			retry = { factor = nan, jitter = nan }`, []string{"retry.factor", "retry.jitter"}},
 		{"retry too long", `url = "https://a/"
 			retry = { max = "31d" }`, []string{"retry.max"}},
+		{"retry after", `url = "https://a/"
+			retry = { max_retry_after = "25h" }`, []string{"retry.max_retry_after"}},
+		{"preset", `url = "https://a/"
+			retry = { preset = "5x5" }`, []string{"retry.preset"}},
+		{"preset and more", `url = "https://a/"
+			retry = { preset = "5x5s", schedule = ["0s"], attempts = 3 }`, []string{"retry.schedule", "retry.attempts"}},
+		{"rate", `url = "https://a/"
+			rate = { limit = -1 }`, []string{"rate.limit", "rate.per", "rate.burst"}},
+		{"rate without a limit", `url = "https://a/"
+			rate = { per = "1m", burst = 5 }`, []string{"rate.per", "rate.burst"}},
+		{"rate out of range", `url = "https://a/"
+			rate = { limit = nan, per = "25h", burst = -1 }`, []string{"rate.limit", "rate.per", "rate.burst"}},
+		{"breaker", `url = "https://a/"
+			breaker = { failures = -1, pause = "10m", max_pause = "5m", jitter = 2.0 }`, []string{"breaker.failures", "breaker.pause", "breaker.jitter"}},
+		{"disable", `url = "https://a/"
+			disable = { failures = -1, after = "1ms" }`, []string{"disable.failures", "disable.after"}},
 		{"schedule", `url = "https://a/"
 			retry = { schedule = ["5s", "-5s"], attempts = 3, initial = "1s" }`,
 			[]string{"retry.initial", "retry.attempts", "retry.schedule", "retry.schedule[1]"}},

@@ -32,6 +32,7 @@ func (c EndpointConfig) Validate() error {
 		}
 	}
 	c.Auth.validate(p, c.Headers)
+	c.HMAC.validate(p, &c)
 	p.atLeast("timeout", c.Timeout, time.Millisecond)
 	if c.Timeout.Std() > time.Hour {
 		p.add("timeout", fmt.Sprintf("%s is too long for one request", c.Timeout), "use 1h or less")
@@ -42,14 +43,18 @@ func (c EndpointConfig) Validate() error {
 	}
 	p.oneOf("ordering", c.Ordering, OrderRecord, OrderEndpoint, OrderNone)
 	p.oneOf("on_dead", c.OnDead, OnDeadSkip, OnDeadHold)
+	c.validateBatch(p)
 	c.Queue.validate(p)
+	c.Rate.validate(p)
+	c.Breaker.validate(p)
+	c.Disable.validate(p)
 	c.TLS.validate(p)
 	c.validateProxy(p)
 	if c.MaxBody < 0 {
 		p.add("max_body", "a size cannot be negative", "")
 	}
 	if c.MaxResponse < 0 || c.MaxResponse > maxResponse {
-		p.add("max_response", fmt.Sprintf("%d is out of range", c.MaxResponse), fmt.Sprintf("use 0 to %d bytes", maxResponse))
+		p.add("max_response", fmt.Sprintf("%s is out of range", c.MaxResponse), fmt.Sprintf("use up to %s", Size(maxResponse)))
 	}
 	return errors.Join(p.all...)
 }
@@ -60,11 +65,19 @@ func (c EndpointConfig) Warnings() []string {
 	if c.TLS.InsecureSkipVerify {
 		w = append(w, "tls.insecure_skip_verify is on: anyone on the way can read and change what is sent; set tls.ca_file instead")
 	}
+	for i, s := range c.HMAC.Secrets {
+		if len(s.reveal()) < shortKey {
+			w = append(w, fmt.Sprintf("hmac.secrets[%d] has fewer than %d characters and could be guessed: make one with openssl rand -hex 32", i, shortKey))
+		}
+	}
+	if u, err := url.Parse(string(c.Auth.TokenURL)); err == nil && u.Scheme == "http" && !isLocal(u.Hostname()) {
+		w = append(w, "auth.client_secret is sent over plain http: use https for auth.token_url")
+	}
 	u, err := url.Parse(string(c.URL))
 	if err != nil || u.Scheme != "http" || isLocal(u.Hostname()) {
 		return w
 	}
-	if c.Auth.Type != "" || u.User != nil {
+	if c.Auth.Type != "" && c.Auth.Type != AuthOAuth1 || u.User != nil {
 		w = append(w, "credentials are sent over plain http: use https")
 	}
 	return w
@@ -100,6 +113,8 @@ var ownHeaders = map[string]string{
 	"Webhook-Late":      "set for what is sent again out of order",
 	"Webhook-Sequence":  "set for every delivery",
 	"Webhook-Epoch":     "set for every delivery",
+	"Webhook-Batch":     "set for every batch",
+	"Webhook-Test":      "set for what is no delivery (walhook endpoints send-test)",
 	"Idempotency-Key":   "set for every delivery",
 	"Content-Length":    "set from the body",
 	"Transfer-Encoding": "set by HTTP",
@@ -132,68 +147,24 @@ func (c *EndpointConfig) validateHeaders(p *problems) {
 	}
 }
 
-func (a *Auth) validate(p *problems, headers map[string]Sensitive) {
-	given := map[string]bool{"username": a.Username != "", "password": !a.Password.IsZero(), "token": !a.Token.IsZero(),
-		"name": a.Name != "", "in": a.In != "", "value": !a.Value.IsZero()}
-	need := map[string][]string{"": nil, AuthBasic: {"username", "password"}, AuthBearer: {"token"}, AuthAPIKey: {"value"}}
-	allowed := map[string][]string{AuthAPIKey: {"name", "in"}}
-	required, known := need[a.Type]
-	if !known {
-		p.oneOf("auth.type", a.Type, AuthBasic, AuthBearer, AuthAPIKey)
-		return
-	}
-	for _, key := range slices.Sorted(maps.Keys(given)) {
-		switch is, must := given[key], slices.Contains(required, key); {
-		case must && !is:
-			p.add("auth."+key, fmt.Sprintf("auth of type %q needs it", a.Type), "")
-		case is && !must && a.Type == "":
-			p.add("auth."+key, "there is no auth.type", fmt.Sprintf("set type to %q, %q or %q", AuthBasic, AuthBearer, AuthAPIKey))
-		case is && !must && !slices.Contains(allowed[a.Type], key):
-			p.add("auth."+key, fmt.Sprintf("auth of type %q does not use it", a.Type), "leave it out")
-		}
-	}
-	header := ""
-	switch a.Type {
-	case AuthBasic:
-		header = "Authorization"
-		if strings.Contains(a.Username, ":") {
-			p.add("auth.username", "a user name cannot hold a colon", "")
-		}
-	case AuthBearer:
-		header = "Authorization"
-		if !isHeaderValue(a.Token.reveal()) {
-			p.add("auth.token", "the value holds a line break or another control character", "")
-		}
-	case AuthAPIKey:
-		p.oneOf("auth.in", a.In, InHeader, InQuery)
-		if a.In != InHeader {
-			return
-		}
-		header = textproto.CanonicalMIMEHeaderKey(a.Name)
-		if !isToken(a.Name) {
-			p.add("auth.name", fmt.Sprintf("%q is no header name", a.Name), "use letters, digits and -")
-		} else if why, own := ownHeaders[header]; own {
-			p.add("auth.name", "this header cannot be configured: it is "+why, "")
-		}
-		if !isHeaderValue(a.Value.reveal()) {
-			p.add("auth.value", "the value holds a line break or another control character", "")
-		}
-	}
-	for name := range headers {
-		if header != "" && textproto.CanonicalMIMEHeaderKey(name) == header {
-			p.add("headers."+name, "auth sets this header too", "keep one of the two")
-		}
-	}
-}
-
 func (r *RetryPolicy) validate(p *problems) {
+	if r.Preset != "" {
+		p.oneOf("retry.preset", r.Preset, slices.Sorted(maps.Keys(RetryPresets))...)
+		if preset := RetryPresets[r.Preset]; preset != nil && !slices.Equal(r.Schedule, preset) {
+			p.add("retry.schedule", "retry.preset says it already", "keep one of the two")
+		}
+	}
+	p.atLeast("retry.max_retry_after", r.MaxRetryAfter, time.Second)
+	if r.MaxRetryAfter.Std() > MaxRetryAfter {
+		p.add("retry.max_retry_after", fmt.Sprintf("%s is too long", r.MaxRetryAfter), "use 24h or less")
+	}
 	if len(r.Schedule) > 0 {
 		for _, other := range []struct {
 			key string
 			set bool
 		}{{"initial", r.Initial != 0}, {"factor", r.Factor != 0}, {"max", r.Max != 0}, {"attempts", r.Attempts != nil}} {
 			if other.set {
-				p.add("retry."+other.key, "retry.schedule says it already", "keep one of the two")
+				p.add("retry."+other.key, r.scheduleKey()+" says it already", "keep one of the two")
 			}
 		}
 		if r.Schedule[0] != 0 {
@@ -223,6 +194,14 @@ func (r *RetryPolicy) validate(p *problems) {
 	if r.Jitter != nil && !(*r.Jitter >= 0 && *r.Jitter <= 1) {
 		p.add("retry.jitter", fmt.Sprintf("%v is out of range", *r.Jitter), "use 0 to 1; 0.2 varies waits by 20 %")
 	}
+}
+
+// scheduleKey is the key that the schedule comes from.
+func (r *RetryPolicy) scheduleKey() string {
+	if r.Preset != "" {
+		return "retry.preset"
+	}
+	return "retry.schedule"
 }
 
 const maxWait = 30 * 24 * time.Hour

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"walhook/internal/failpoint"
 )
 
 // EngineOptions configures an [Engine]. The zero value of a field means its default.
@@ -38,6 +40,12 @@ type EngineOptions struct {
 	// another process. Default 1s; with more than 50 endpoints proportionally less often.
 	Poll time.Duration
 
+	// Flow is where breakers are kept, and what people have paused. Default: nowhere, breakers live in memory.
+	Flow FlowStore
+
+	// AlertAfter is how long a breaker is open before the alert endpoint is told. Default: it never is.
+	AlertAfter time.Duration
+
 	Trace Trace
 }
 
@@ -63,7 +71,7 @@ func (o EngineOptions) withDefaults() EngineOptions {
 // It guarantees that a delivery ends only by a committed outcome, that faults of our own (a store that is away,
 // a lost lease, a stop) use up no attempt, and that an endpoint waits for no other: each has its own memory, its
 // own goroutines and its own claims. What all share is the store: when outcomes can't be committed, sending stops
-// once a bounded number waits (invariant 9).
+// once a bounded number waits (invariant 9). And ingest, which waits a tenth of a second at most for one that is full and quick, see intake.
 //
 // It does not guarantee that a receiver sees a delivery once: whoever crashes between answer and commit sends
 // again, in order and under the same id.
@@ -72,10 +80,13 @@ type Engine struct {
 	sender   Sender
 	opts     EngineOptions
 	outlets  map[string]*outlet
+	batching []*outlet // of them, those that batch
 	finisher *finisher
+	flow     *flow // nil without a FlowStore
 
 	running  atomic.Bool
 	stopping atomic.Bool
+	retiring retirement
 	workers  sync.WaitGroup
 
 	mu       sync.Mutex
@@ -87,11 +98,16 @@ type Engine struct {
 func NewEngine(store Store, sender Sender, endpoints map[string]EndpointConfig, opts EngineOptions) *Engine {
 	e := &Engine{store: store, sender: sender, opts: opts.withDefaults(), outlets: make(map[string]*outlet, len(endpoints))}
 	e.finisher = newFinisher(e)
+	e.flow = newFlow(e, e.opts.Flow)
 	memory := max(e.opts.Memory/int64(max(len(endpoints), 1)), leastMemory)
 	for name, c := range endpoints {
 		e.outlets[name] = newOutlet(e, name, c.WithDefaults(), memory)
+		if c.Batch.On() {
+			e.batching = append(e.batching, e.outlets[name])
+		}
 	}
 	e.renewSend()
+	e.retiring.begun, e.retiring.shut = make(chan struct{}), make(chan struct{})
 	return e
 }
 
@@ -99,6 +115,10 @@ func NewEngine(store Store, sender Sender, endpoints map[string]EndpointConfig, 
 // are committed, lanes are released. It returns nil if all of that succeeded. Run must be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	e.running.Store(true)
+	defer e.retiring.noMore()
+	if e.retired() {
+		return nil // nothing was sent; the lanes are given back with the lease
+	}
 	claims, stopClaims := context.WithCancel(ctx)
 	defer stopClaims()
 	var loops sync.WaitGroup
@@ -111,6 +131,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.opts.Lease != nil {
 		loops.Go(func() { e.watchLease(claims) })
 	}
+	if e.flow != nil {
+		loops.Go(func() { e.flow.run(claims) })
+	}
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
@@ -120,6 +143,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-e.finisher.failed:
+	case <-e.retiring.begun:
 	}
 	e.stopping.Store(true)
 	stopClaims()
@@ -127,12 +151,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		o.close()
 	}
 	e.finisher.wakeSenders()
-	grace := time.AfterFunc(e.opts.Grace, func() { e.cut(errStopping) })
+	e.retiring.noMore()
+	grace := time.AfterFunc(e.patience(), func() { e.cut(errStopping) })
 	e.workers.Wait()
 	grace.Stop()
 	loops.Wait() // a claim that was under way may still have brought lanes; they were released
 	e.finisher.close(e.opts.Flush)
 	<-finished
+	e.flow.last()
 	e.cut(errStopping)
 	e.finisher.giveUp()
 	return e.finisher.err()
@@ -188,6 +214,14 @@ func (e *Engine) sending() context.Context {
 	return e.sendCtx
 }
 
+// request makes one request.
+func (e *Engine) request(ctx context.Context, d *Delivery) *Attempt {
+	failpoint.Hit(failpoint.Request)
+	a := e.sender.Send(ctx, d)
+	failpoint.Hit(failpoint.Answered)
+	return a
+}
+
 // cut ends the requests that are under way.
 func (e *Engine) cut(cause error) {
 	e.mu.Lock()
@@ -219,7 +253,8 @@ type EndpointStats struct {
 	Bytes      int64 // of their bodies
 	Sending    int   // requests under way
 	Backlog    bool  // the store holds lanes that are due and not in memory, or may
-	Disabled   bool  // a receiver's answer disabled it
+	Disabled   bool  // it is paused or disabled
+	Open       bool  // its breaker is open
 }
 
 // Stats returns what the engine holds now.
@@ -234,6 +269,7 @@ func (e *Engine) Stats() EngineStats {
 
 // give puts lanes into memory that the store handed out.
 func (e *Engine) give(lanes []Lane) {
+	defer e.handOver()()
 	for _, l := range lanes {
 		if o := e.outlets[l.Endpoint]; o != nil {
 			o.add(l, 0)

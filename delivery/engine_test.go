@@ -111,6 +111,7 @@ func enqueue(t *testing.T, s *memStore, e *Engine, deliveries ...*Delivery) {
 	room := newIntake(e)
 	lanes, err := s.Enqueue(context.Background(), &Batch{From: at, To: at, Deliveries: deliveries}, room.take)
 	room.settle(lanes)
+	e.hasten(deliveries, lanes)
 	if err != nil && !errors.Is(err, errAway) {
 		t.Error(err)
 	}
@@ -773,12 +774,21 @@ func seeds(n int) []uint64 {
 func TestInvariant4UnderFaults(t *testing.T) {
 	for _, seed := range slices.Concat(seeds(30), []uint64{70, 670}) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 7))) })
+			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 7)), false) })
 		})
 	}
 }
 
-func faults(t *testing.T, random *rand.Rand) {
+// The same with a breaker that opens all the time, a rate limit, and a store that does not always keep their state.
+func TestInvariant4UnderFaultsBehindGates(t *testing.T) {
+	for _, seed := range seeds(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 8)), true) })
+		})
+	}
+}
+
+func faults(t *testing.T, random *rand.Rand, gated bool) {
 	var mu sync.Mutex
 	roll := func(n int) int { mu.Lock(); defer mu.Unlock(); return random.IntN(n) }
 	failures := map[string]int{} // answers of the receiver that cost an attempt, by id
@@ -816,10 +826,18 @@ func faults(t *testing.T, random *rand.Rand) {
 		"a": {Concurrency: 3, Retry: RetryPolicy{Initial: seconds(2), Attempts: ptr(1000), Factor: 1}},
 		"b": {Concurrency: 1, Retry: RetryPolicy{Initial: seconds(1), Attempts: ptr(1000), Factor: 1}},
 	}
+	var flow FlowStore
+	if gated {
+		a, b := endpoints["a"], endpoints["b"]
+		a.Rate = RateConfig{Limit: 100, Burst: 3}
+		b.Breaker = BreakerConfig{Failures: ptr(2), Pause: Duration(100 * time.Millisecond), MaxPause: seconds(1)}
+		endpoints["a"], endpoints["b"] = a, b
+		flow = faultyFlow{newMemFlow(store), func() bool { return !quiet.Load() && roll(4) == 0 }}
+	}
 	var leaseMu sync.Mutex
 	lease := time.Now().Add(time.Hour)
 	start := func() (*Engine, func() error) {
-		e := NewEngine(store, sender, endpoints, EngineOptions{Queue: 32, Grace: 5 * time.Millisecond, Flush: time.Hour,
+		e := NewEngine(store, sender, endpoints, EngineOptions{Queue: 32, Grace: 5 * time.Millisecond, Flush: time.Hour, Flow: flow,
 			Lease: func() time.Time { leaseMu.Lock(); defer leaseMu.Unlock(); return lease }})
 		return e, run(t, e)
 	}

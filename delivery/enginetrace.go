@@ -28,6 +28,18 @@ type Trace struct {
 	// Enabled is called when a disabled endpoint turns out to be enabled again.
 	Enabled func(endpoint string)
 
+	// Paused is called when a person has paused an endpoint.
+	Paused func(endpoint, reason string)
+
+	// BreakerOpened is called when nothing more is sent to an endpoint but a probe at times, the first one at until.
+	BreakerOpened func(endpoint, reason string, failures int, until time.Time)
+
+	// BreakerClosed is called when a probe was answered: the endpoint is sent to again.
+	BreakerClosed func(endpoint string)
+
+	// FlowFailed is called when the state of breakers was not read or stored; it is tried again after retry, or not at all if that is 0.
+	FlowFailed func(err error, retry time.Duration)
+
 	// LeaseLost is called when the process lease has run out: nothing is sent until
 	// LeaseRegained.
 	LeaseLost     func(until time.Time)
@@ -85,5 +97,33 @@ func (t *Trace) leaseLost(until time.Time) {
 func (t *Trace) leaseRegained(until time.Time) {
 	if t.LeaseRegained != nil {
 		t.LeaseRegained(until)
+	}
+}
+
+// blocked tells of an endpoint that others have paused or disabled.
+func (t *Trace) blocked(endpoint string, s FlowState) {
+	switch {
+	case !s.Paused:
+		t.disabled(endpoint, s.Blocked)
+	case t.Paused != nil:
+		t.Paused(endpoint, s.Blocked)
+	}
+}
+
+func (t *Trace) breakerOpened(endpoint, reason string, failures int, until time.Time) {
+	if t.BreakerOpened != nil {
+		t.BreakerOpened(endpoint, reason, failures, until)
+	}
+}
+
+func (t *Trace) breakerClosed(endpoint string) {
+	if t.BreakerClosed != nil {
+		t.BreakerClosed(endpoint)
+	}
+}
+
+func (t *Trace) flowFailed(err error, retry time.Duration) {
+	if t.FlowFailed != nil {
+		t.FlowFailed(err, retry)
 	}
 }

@@ -25,6 +25,14 @@ func (f *fifo[T]) push(v T) {
 	f.n++
 }
 
+// first returns what pop would.
+func (f *fifo[T]) first() (v T, ok bool) {
+	if f.n == 0 {
+		return v, false
+	}
+	return f.ring[f.head], true
+}
+
 func (f *fifo[T]) pop() (v T, ok bool) {
 	if f.n == 0 {
 		return v, false

@@ -308,7 +308,7 @@ func (e *Engine) perLane(group []Outcome) int {
 			done[group[i].Delivery.Endpoint]++
 		}
 	}
-	n := finishPerLane
+	n := e.mostPerLane(done)
 	for name, lanes := range done {
 		if o := e.outlets[name]; o != nil {
 			o.mu.Lock()

@@ -12,7 +12,7 @@ import (
 
 // Bounds of one SQL transaction of ingest. The effects of one change stay together and may exceed them.
 const (
-	maxBatch      = 500     // deliveries and parked events
+	maxBatch      = 500     // deliveries and parked events; as many as the source hands over transactions at once
 	maxBatchBytes = 1 << 20 // of their bodies; the driver holds them twice more on their way (invariant 9)
 )
 
@@ -38,6 +38,7 @@ type Ingest struct {
 	deliveries []*Delivery // of the batch being filled
 	parked     []*Parked
 	matched    map[string]int64
+	sampled    map[string]int64
 	bytes      int
 }
 
@@ -158,6 +159,12 @@ func (i *Ingest) collect(s *Step) {
 		}
 		i.matched[rule]++
 	}
+	for _, rule := range s.Sampled {
+		if i.sampled == nil {
+			i.sampled = map[string]int64{}
+		}
+		i.sampled[rule]++
+	}
 }
 
 func (i *Ingest) full() bool {
@@ -167,18 +174,19 @@ func (i *Ingest) full() bool {
 func (i *Ingest) empty() bool { return len(i.deliveries)+len(i.parked) == 0 && len(i.matched) == 0 }
 
 func (i *Ingest) clear() {
-	i.deliveries, i.parked, i.matched, i.bytes = nil, nil, nil, 0
+	i.deliveries, i.parked, i.matched, i.sampled, i.bytes = nil, nil, nil, nil, 0
 }
 
 // flush commits the batch with a position, and hands fresh lanes to the engine.
 func (i *Ingest) flush(ctx context.Context, to Position) error {
-	batch := &Batch{From: i.stored, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched}
+	batch := &Batch{From: i.stored, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched, Sampled: i.sampled}
 	i.clear()
 	began := time.Now()
 	for _, p := range batch.Parked {
 		p.ParkedAt = began
 	}
 	room := newIntake(i.engine)
+	room.await(ctx, batch.Deliveries)
 	lanes, err := i.store.Enqueue(ctx, batch, room.take)
 	if err != nil {
 		room.settle(nil)
@@ -189,6 +197,9 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 	}
 	i.stored = to
 	room.settle(lanes)
+	if i.engine != nil {
+		i.engine.hasten(batch.Deliveries, lanes)
+	}
 	failpoint.Hit(failpoint.HandedOver)
 	if i.trace.Enqueued != nil && len(batch.Deliveries)+len(batch.Parked) > 0 {
 		i.trace.Enqueued(len(batch.Deliveries), len(batch.Parked), len(lanes), time.Since(began))

@@ -1,5 +1,10 @@
 package delivery
 
+import (
+	"context"
+	"time"
+)
+
 // intake reserves the engine's memory for the lanes of one Enqueue. Its take runs inside
 // the store's transaction; settle must follow, whatever became of it.
 type intake struct {
@@ -10,6 +15,35 @@ type intake struct {
 
 func newIntake(e *Engine) *intake {
 	return &intake{engine: e, taken: map[string]int{}, refused: map[string]bool{}}
+}
+
+const (
+	// intakePatience bounds how long a batch waits for an endpoint to have room for it.
+	intakePatience = 100 * time.Millisecond
+	// intakeLook is after how long of it the endpoint must have shown that it will be in time.
+	intakeLook = 20 * time.Millisecond
+	// leastSulk is for how long an endpoint is not waited for after that had been in vain, and mostSulk after it had been time and again.
+	leastSulk, mostSulk = 50 * time.Millisecond, 400 * time.Millisecond
+)
+
+// await waits until the endpoints of a batch have room for it, where that is a matter of milliseconds: to claim a lane back from the store costs
+// about as much as to enqueue it. Whoever is not that quick is not waited for: its deliveries stay in the store, and
+// those of the other endpoints lose a twentieth of their time to it at most.
+func (i *intake) await(ctx context.Context, deliveries []*Delivery) {
+	if i.engine == nil {
+		return
+	}
+	need := map[string]int{}
+	for _, d := range deliveries {
+		if !d.Aside() {
+			need[d.Endpoint]++
+		}
+	}
+	for endpoint, n := range need {
+		if o := i.engine.outlets[endpoint]; o != nil {
+			o.awaitRoom(ctx, n)
+		}
+	}
 }
 
 // take says whether a fresh lane fits into memory, and keeps the room for it.
@@ -34,6 +68,7 @@ func (i *intake) settle(lanes []Lane) {
 	if i.engine == nil {
 		return
 	}
+	defer i.engine.handOver()()
 	for _, l := range lanes {
 		n := min(len(l.Deliveries), i.taken[l.Endpoint])
 		i.taken[l.Endpoint] -= n
@@ -49,17 +84,75 @@ func (i *intake) settle(lanes []Lane) {
 	}
 }
 
-// reserve keeps room for a fresh lane. While the store has lanes that wait for
-// room, fresh ones get only half of it: else they would always come first.
+// open says that deliveries can be sent. The caller holds the mutex.
+func (o *outlet) open() bool {
+	any, _ := o.takes()
+	return any && !o.closed && o.state == enabled && o.cfg.IsActive()
+}
+
+// freshRoom is the room for fresh lanes. While the store has lanes that wait for room, they get
+// only half of it: else they would always come first. The caller holds the mutex.
+func (o *outlet) freshRoom() int {
+	if o.backlog {
+		return o.room() - o.maxDels/2
+	}
+	return o.room()
+}
+
+// awaitRoom waits until n fresh deliveries fit, as long as the endpoint gets rid of what it has quickly enough.
+func (o *outlet) awaitRoom(ctx context.Context, n int) {
+	began := time.Now()
+	o.mu.Lock()
+	n = min(n, o.maxDels/2)
+	short, left := n-o.freshRoom(), o.left
+	if short <= 0 || !o.open() || began.Before(o.sulks) || !o.engine.running.Load() || o.engine.stopping.Load() {
+		o.mu.Unlock()
+		return
+	}
+	o.needed = n
+	select {
+	case <-o.roomy: // of an earlier wait
+	default:
+	}
+	o.mu.Unlock()
+	look := time.NewTimer(intakeLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-o.roomy:
+			o.mu.Lock()
+			o.sulk = 0
+			o.mu.Unlock()
+			return
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		passed := time.Since(began)
+		o.mu.Lock()
+		quick := time.Duration(o.left-left)*intakePatience >= time.Duration(min(short, n))*passed
+		over := !quick || passed >= intakePatience
+		if !quick {
+			o.sulk = min(max(2*o.sulk, leastSulk), mostSulk)
+			o.sulks = began.Add(passed + o.sulk)
+		}
+		if over {
+			o.needed = 0
+		}
+		o.mu.Unlock()
+		if over {
+			return
+		}
+		look.Reset(intakeLook)
+	}
+}
+
+// reserve keeps room for a fresh lane.
 func (o *outlet) reserve(n int) bool {
 	ok := o.engine.maySend()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	limit := o.room()
-	if o.backlog {
-		limit -= o.maxDels / 2
-	}
-	if !ok || o.closed || o.state != enabled || !o.cfg.IsActive() || n > limit {
+	if !ok || !o.open() || n > o.freshRoom() {
 		o.refused++
 		o.backlog = true
 		return false

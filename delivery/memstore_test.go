@@ -38,6 +38,7 @@ type memKey struct{ endpoint, key string }
 
 type memLane struct {
 	owned, held bool
+	priority    Priority // the highest of what came since it was empty
 	due         time.Time
 	queue       []*memRow
 }
@@ -107,11 +108,12 @@ func (s *memStore) Enqueue(ctx context.Context, b *Batch, take func(string, int)
 		k := memKey{d.Endpoint, d.Lane}
 		l := s.lanes[k]
 		if l == nil {
-			l = &memLane{due: s.now()}
+			l = &memLane{due: s.now(), priority: PriorityLow}
 			s.lanes[k] = l
 			order = append(order, k)
 			fresh[k] = []*Delivery{}
 		}
+		l.priority = max(l.priority, d.Priority)
 		l.queue = append(l.queue, &memRow{d: d})
 		if list, ok := fresh[k]; ok {
 			fresh[k] = append(list, d)
@@ -121,7 +123,7 @@ func (s *memStore) Enqueue(ctx context.Context, b *Batch, take func(string, int)
 	for _, k := range order {
 		if s.disabled[k.endpoint] == "" && take(k.endpoint, len(fresh[k])) && after == nil {
 			s.lanes[k].owned = true
-			out = append(out, Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: fresh[k]})
+			out = append(out, Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: fresh[k], Priority: s.lanes[k].priority})
 		}
 	}
 	if after != nil {
@@ -156,8 +158,12 @@ func (s *memStore) Claim(ctx context.Context, endpoint string, limit, perLane in
 			due = append(due, k)
 		}
 	}
+	highest := 1
+	if s.claims[endpoint]%8 == 0 {
+		highest = -1
+	}
 	slices.SortFunc(due, func(a, b memKey) int {
-		return cmp.Or(s.lanes[a].due.Compare(s.lanes[b].due), cmp.Compare(a.key, b.key))
+		return cmp.Or(highest*cmp.Compare(s.lanes[b].priority, s.lanes[a].priority), s.lanes[a].due.Compare(s.lanes[b].due), cmp.Compare(a.key, b.key))
 	})
 	var out []Lane
 	for _, k := range due[:min(limit, len(due))] {
@@ -173,7 +179,7 @@ func (s *memStore) Claim(ctx context.Context, endpoint string, limit, perLane in
 // handOut reads the first deliveries of a lane.
 func (s *memStore) handOut(k memKey, perLane int) Lane {
 	l := s.lanes[k]
-	out := Lane{Endpoint: k.endpoint, Key: k.key}
+	out := Lane{Endpoint: k.endpoint, Key: k.key, Priority: l.priority}
 	bytes := 0
 	for _, r := range l.queue[:min(perLane, len(l.queue))] {
 		if bytes += len(r.d.Body); len(out.Deliveries) > 0 && bytes > LaneBytes {
@@ -208,7 +214,7 @@ func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 	var again []memKey
 	for _, o := range outcomes {
 		if o.Attempt != nil && !slices.ContainsFunc(s.attempts, func(old Outcome) bool {
-			return old.Delivery.ID == o.Delivery.ID && old.Attempt.Number == o.Attempt.Number
+			return old.Delivery.ID == o.Delivery.ID && old.Attempt.Number == o.Attempt.Number && old.Result != Regrouped && o.Result != Regrouped
 		}) {
 			s.attempts = append(s.attempts, o)
 		}
@@ -224,13 +230,13 @@ func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 				l.queue = slices.Delete(l.queue, at, at+1)
 				s.ended[o.Delivery.ID] = o.Result
 			}
-			l.held = l.held || o.Hold
 		case Retry:
 			if at >= 0 {
 				l.queue[at].attempts = o.Attempt.Number
 			}
 			l.due = o.Next
 		}
+		l.held = l.held || o.Hold
 		if o.Disable != "" {
 			s.disabled[o.Delivery.Endpoint] = o.Disable
 		}
@@ -238,7 +244,7 @@ func (s *memStore) finish(outcomes []Outcome, perLane int) []Lane {
 		case !o.LaneDone:
 		case len(l.queue) == 0 && !l.held:
 			delete(s.lanes, k)
-		case o.Result == Retry || o.Result == Released || l.held || perLane == 0 || s.disabled[k.endpoint] != "":
+		case o.Result == Retry || o.Result == Released || o.Result == Regrouped || l.held || perLane == 0 || s.disabled[k.endpoint] != "":
 			l.owned = false
 		default:
 			again = append(again, k)

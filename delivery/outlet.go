@@ -3,9 +3,8 @@ package delivery
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"walhook/internal/failpoint"
 )
 
 // outlet is the engine's side of one endpoint: the lanes of it that are in memory, and the goroutines that
@@ -20,27 +19,36 @@ type outlet struct {
 	maxDels int           // deliveries in memory
 	maxMem  int64         // bytes that deliveries take in memory
 	wake    chan struct{} // wakes the claim loop; capacity 1
+	roomy   chan struct{} // the room that a batch waits for is there; capacity 1
 
 	mu         sync.Mutex
 	work       sync.Cond          // a lane is ready, or the outlet is closed
-	ready      fifo[*heldLane]    // lanes whose next delivery waits for a worker
+	ready      line               // lanes whose next delivery waits for a worker
 	held       map[string]holding // by key, all lanes that are not known to be released; see add
 	deliveries int                // in memory
 	bytes      int64              // of their bodies
 	laneBytes  int64              // of bodies that a lane of the last claim brought, on average
 	reserved   int                // promised to an Enqueue that is under way
+	left       uint64             // deliveries that have left memory, ever
+	needed     int                // room that a batch waits for; 0 when none does
+	sulks      time.Time          // until then no batch waits for room, as it would be in vain
+	sulk       time.Duration      // the last time for so long
 	workers    int                // goroutines started
 	idle       int                // of them, waiting for work
 	sending    int                // requests under way
 	backlog    bool               // the store may hold lanes that are due and not in memory
 	refused    uint64             // how often an Enqueue's lane was left to the store
-	state      endpointState      // whether a receiver's answer disabled the endpoint
+	urgent     int                // of these, how many of high priority are waited for
+	low        atomic.Bool        // there were lanes of low priority
+	state      endpointState      // whether the endpoint is paused or disabled
 	closed     bool
 	dues       dueTimes // when lanes that backed off are due
+	gather     gathering
+	gate       gate
 }
 
-// endpointState is what the engine knows of an endpoint's being disabled. The store knows better, as people
-// enable endpoints there: a disabled outlet goes on claiming, and is enabled when it gets something.
+// endpointState is what the engine knows of an endpoint's being paused or disabled. The store knows better, as people
+// pause and resume endpoints there, see flow. Without one a disabled outlet goes on claiming, and is enabled when it gets something.
 type endpointState uint8
 
 const (
@@ -53,12 +61,24 @@ const (
 type heldLane struct {
 	key  string
 	rest []*Delivery // in order; the first is in flight or next
+
+	priority Priority
+	turn     uint64 // its place in the line; 0 when it is in none
+
+	pass pass // what the gate gave for the request that is under way
+
+	// Of endpoints that batch:
+	half  []share // in the line, this lane stands for all of these
+	most  int     // a batch of this size was refused, or taken afterwards: the next may have so many, all of this lane; 0 is any
+	eager bool    // waits for no others
+	more  bool    // the store had further deliveries of it when it handed out these
 }
 
 // holding is what is known of a lane besides its deliveries.
 type holding struct {
-	second *Lane // handed out while the lane was held
-	unsure bool  // it may have been the store's to hand out all the time
+	lane   *heldLane // nil when it was given back at once
+	second *Lane     // handed out while the lane was held
+	unsure bool      // it may have been the store's to hand out all the time
 }
 
 const (
@@ -73,9 +93,11 @@ const (
 func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
 	o := &outlet{
 		engine: e, name: name, cfg: cfg, maxDels: max(min(e.opts.Queue, int(memory/(2*deliveryCost))), 16), maxMem: memory,
-		wake: make(chan struct{}, 1), held: make(map[string]holding),
+		wake: make(chan struct{}, 1), roomy: make(chan struct{}, 1), held: make(map[string]holding),
 		backlog: true, // nothing is known of the store yet
+		gate:    newGate(name, &cfg),
 	}
+	o.gate.known = e.flow == nil
 	o.work.L = &o.mu
 	return o
 }
@@ -113,13 +135,19 @@ func (o *outlet) add(l Lane, reserved int) {
 	for _, d := range l.Deliveries {
 		o.bytes += int64(len(d.Body))
 	}
-	o.ready.push(&heldLane{key: l.Key, rest: l.Deliveries})
+	held := &heldLane{key: l.Key, rest: l.Deliveries, priority: l.Priority, more: l.More}
+	o.held[l.Key] = holding{lane: held}
+	if l.Priority == PriorityLow {
+		o.low.Store(true)
+	}
+	o.queue(held)
 	o.staff()
 }
 
 // staff makes sure that somebody sends one more lane. The caller holds the mutex.
 func (o *outlet) staff() {
 	switch {
+	case o.gathers():
 	case o.idle > 0:
 		o.idle-- // now, not when it wakes: the next lane must not count on the same worker
 		o.work.Signal()
@@ -137,7 +165,11 @@ func (o *outlet) send() {
 		if l == nil {
 			return
 		}
-		o.attempt(l)
+		if o.cfg.Batch.On() {
+			o.attemptBatch(l)
+		} else {
+			o.attempt(l)
+		}
 	}
 }
 
@@ -149,7 +181,7 @@ func (o *outlet) next() *heldLane {
 		if o.closed {
 			return nil
 		}
-		if l, ok := o.ready.pop(); ok {
+		if l, ok := o.nextLane(); ok {
 			o.sending++
 			return l
 		}
@@ -162,12 +194,11 @@ func (o *outlet) next() *heldLane {
 func (o *outlet) attempt(l *heldLane) {
 	e, d := o.engine, l.rest[0]
 	outcome := Outcome{Delivery: d, Result: Released}
+	var a *Attempt
 	if ctx := e.sending(); ctx.Err() == nil && e.leaseValid() {
-		a := o.cfg.Queue.expired(d, e.opts.Clock())
+		a = o.cfg.Queue.expired(d, e.opts.Clock())
 		if a == nil {
-			failpoint.Hit(failpoint.Request)
-			a = e.sender.Send(ctx, d)
-			failpoint.Hit(failpoint.Answered)
+			a = e.request(ctx, d)
 		}
 		outcome = decide(&o.cfg, d, a, e.opts.Clock())
 		e.opts.Trace.attemptDone(d, a, outcome)
@@ -176,6 +207,7 @@ func (o *outlet) attempt(l *heldLane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sending--
+	o.judge(l.pass, a, &outcome)
 	goesOn := outcome.Result == Delivered || outcome.Result == Dead && !outcome.Hold
 	if goesOn && len(l.rest) > 1 && !o.closed && outcome.Disable == "" && o.state == enabled {
 		// The lane's next delivery does not wait for the commit. Outcomes are added and committed in
@@ -183,7 +215,7 @@ func (o *outlet) attempt(l *heldLane) {
 		e.finisher.add(outcome)
 		o.forget(l.rest[:1])
 		l.rest = l.rest[1:]
-		o.ready.push(l) // this worker takes a lane next, so that no other need be called
+		o.queue(l) // this worker takes a lane next, so that no other need be called
 		o.roomMade()
 		return
 	}
@@ -202,6 +234,7 @@ func (o *outlet) attempt(l *heldLane) {
 // forget takes deliveries out of the accounts. The caller holds the mutex.
 func (o *outlet) forget(deliveries []*Delivery) {
 	o.deliveries -= len(deliveries)
+	o.left += uint64(len(deliveries))
 	for _, d := range deliveries {
 		o.bytes -= int64(len(d.Body))
 	}
@@ -210,12 +243,14 @@ func (o *outlet) forget(deliveries []*Delivery) {
 // release gives all lanes back that no worker has in hand. The caller holds the mutex.
 func (o *outlet) release() {
 	for {
-		l, ok := o.ready.pop()
+		first, ok := o.take()
 		if !ok {
 			return
 		}
-		o.forget(l.rest)
-		o.engine.finisher.add(Outcome{Delivery: l.rest[0], Result: Released, LaneDone: true})
+		for _, l := range first.together() {
+			o.forget(l.rest)
+			o.engine.finisher.add(Outcome{Delivery: l.rest[0], Result: Released, LaneDone: true})
+		}
 		o.backlog = true
 	}
 }
@@ -236,6 +271,12 @@ func (o *outlet) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
+	if o.gate.timer != nil {
+		o.gate.timer.Stop()
+	}
+	if o.gather.timer != nil {
+		o.gather.timer.Stop()
+	}
 	o.release()
 	o.work.Broadcast()
 }
@@ -251,10 +292,14 @@ func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
 	delete(o.held, key)
 	if outcome.Disable != "" && o.state == disabling {
 		o.state = disabled
+		o.gate.version = -1 // the store knows whether it is: what another process did to the lane comes first
 	}
 	if outcome.Result == Retry && o.dues.Len() < maxDues {
 		o.dues.add(outcome.Next)
 		o.signal()
+	}
+	if o.gather.refilled {
+		o.signal() // now the lane can be claimed
 	}
 	o.mu.Unlock()
 	switch {
@@ -283,7 +328,7 @@ func (o *outlet) stats() EndpointStats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return EndpointStats{Name: o.name, Lanes: len(o.held), Deliveries: o.deliveries, Bytes: o.bytes, Sending: o.sending,
-		Backlog: o.backlog, Disabled: o.state != enabled}
+		Backlog: o.backlog, Disabled: o.state != enabled, Open: o.gate.breaker.isOpen()}
 }
 
 // free is how many more bytes fit into memory; less than 0 when it is exceeded. The caller holds the mutex.
@@ -304,9 +349,13 @@ func (o *outlet) ample() bool {
 	return o.room() >= o.maxDels/claimShare && o.free() >= o.maxMem/claimShare
 }
 
-// roomMade wakes the claim loop when there is something to claim and room for it. The
-// caller holds the mutex.
+// roomMade wakes the batch that waits for room once it is there, and the claim loop when there is something to claim
+// and room for it. The caller holds the mutex.
 func (o *outlet) roomMade() {
+	if o.needed > 0 && o.freshRoom() >= o.needed {
+		o.needed = 0
+		o.roomy <- struct{}{} // empty: needed was set once since it was taken from
+	}
 	if o.backlog && o.ample() {
 		o.signal()
 	}

@@ -52,6 +52,7 @@ type Step struct {
 	Deliveries []*Delivery
 	Parked     []*Parked
 	Matched    []string // names of the rules that matched
+	Sampled    []string // of these, rules whose sample leaves the record out
 }
 
 func (s *Step) empty() bool {
@@ -87,7 +88,7 @@ func (p *Planner) Plan(ctx context.Context, tx *cdc.Tx, from uint64) iter.Seq2[*
 // plan fills in the step of one change.
 func (p *Planner) plan(tx *cdc.Tx, c *cdc.Change) error {
 	s := &p.step
-	s.Ordinal, s.Deliveries, s.Parked, s.Matched = c.Ordinal, s.Deliveries[:0], s.Parked[:0], s.Matched[:0]
+	s.Ordinal, s.Deliveries, s.Parked, s.Matched, s.Sampled = c.Ordinal, s.Deliveries[:0], s.Parked[:0], s.Matched[:0], s.Sampled[:0]
 	info := p.related.info(tx)
 	p.matches = p.matcher.Match(p.matches[:0], info, c)
 	for i := range p.matches {
@@ -95,6 +96,10 @@ func (p *Planner) plan(tx *cdc.Tx, c *cdc.Change) error {
 		failure := m.Err
 		if failure == nil {
 			s.Matched = append(s.Matched, m.Rule.Name)
+			if !m.Rule.Handling.Takes(m.Rule.Table, c.Key) {
+				s.Sampled = append(s.Sampled, m.Rule.Name)
+				continue
+			}
 			failure = p.deliver(tx, info, c, m.Rule)
 		}
 		if failure == nil {
@@ -126,6 +131,7 @@ func (p *Planner) deliver(tx *cdc.Tx, info rules.TxInfo, c *cdc.Change, r *rules
 			Rule: r.Name, Event: event, Model: r.Model, Record: c.Key, Op: c.Op.String(),
 			CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime,
 			Body: body, ContentType: payload.ContentType,
+			Test: r.Handling.Test, Priority: r.Handling.Priority, Wait: r.Handling.Wait, Max: r.Handling.Max,
 		}
 		d.Lane = laneKey(p.lanes[endpoint], d)
 		p.step.Deliveries = append(p.step.Deliveries, d)
@@ -161,6 +167,11 @@ func laneKey(ordering string, d *Delivery) string {
 	case OrderNone:
 		return d.ID
 	}
+	return RecordKey(d)
+}
+
+// RecordKey names a delivery's record within its endpoint.
+func RecordKey(d *Delivery) string {
 	key := d.Model + "/" + d.Record
 	if len(key) > maxLaneKey {
 		sum := sha256.Sum256([]byte(key))

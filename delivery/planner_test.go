@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,6 +27,7 @@ func planAll(t testing.TB, p *Planner, from uint64, txs ...*cdc.Tx) (all Step) {
 			all.Deliveries = append(all.Deliveries, s.Deliveries...)
 			all.Parked = append(all.Parked, s.Parked...)
 			all.Matched = append(all.Matched, s.Matched...)
+			all.Sampled = append(all.Sampled, s.Sampled...)
 		}
 	}
 	return all
@@ -77,6 +79,51 @@ func TestPlan(t *testing.T) {
 	}
 	if !ids[got.Deliveries[1].ID] || !ids[got.Deliveries[2].ID] {
 		t.Error("ids depend on other rules or on where planning begins")
+	}
+}
+
+// C9: a delivery carries what its rule says of it; what the sample leaves out has matched and has none, each time it is read.
+func TestPlanHandling(t *testing.T) {
+	half := 0.5
+	set := compileRules(t,
+		rules.Config{Name: "half", Model: "sale.order", On: []string{"create"}, Endpoints: []string{"erp", "shop"}, Sample: &half, Priority: "low"},
+		rules.Config{Name: "test", Model: "sale.order", On: []string{"create"}, Endpoint: "erp", Test: true},
+		rules.Config{Name: "last", Model: "sale.order", On: []string{"create"}, Endpoint: "erp", Debounce: "30s", DebounceMax: "2m", Priority: "high"})
+	var rows []write
+	for id := range 40 {
+		rows = append(rows, order(id+1, "S", "draft"))
+	}
+	tx := newWAL(t, set, 0).tx(rows...)
+	got := planAll(t, NewPlanner(testIdentity, set, testEndpoints, nil), 0, tx)
+	taken := map[string]int{}
+	for _, d := range got.Deliveries {
+		switch d.Rule {
+		case "half":
+			taken[d.Record]++
+			if d.Priority != PriorityLow || d.Aside() {
+				t.Errorf("%+v", d)
+			}
+		case "test":
+			if !d.Test || !d.Aside() || d.Wait != 0 {
+				t.Errorf("%+v", d)
+			}
+		case "last":
+			if d.Test || !d.Aside() || d.Wait != 30*time.Second || d.Max != 2*time.Minute || d.Priority != PriorityHigh {
+				t.Errorf("%+v", d)
+			}
+		}
+	}
+	if len(taken) < 10 || len(taken) > 30 || len(taken)+len(got.Sampled) != 40 || len(got.Matched) != 120 || len(got.Deliveries) != 2*len(taken)+80 {
+		t.Errorf("%d taken, %d left out, %d matched, %d deliveries", len(taken), len(got.Sampled), len(got.Matched), len(got.Deliveries))
+	}
+	for record, n := range taken {
+		if n != 2 {
+			t.Errorf("record %s goes to %d endpoints", record, n)
+		}
+	}
+	again := planAll(t, NewPlanner(testIdentity, set, testEndpoints, nil), 0, tx)
+	if len(again.Deliveries) != len(got.Deliveries) {
+		t.Errorf("%d deliveries, and %d when it is read again", len(got.Deliveries), len(again.Deliveries))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -19,22 +18,12 @@ const minSecret = 6
 // redactor takes an endpoint's secrets out of what is kept of an attempt. Receivers echo requests, and errors quote
 // addresses: a secret is masked wherever it turns up, in the spellings that HTTP gives it.
 type redactor struct {
-	secrets [][]byte // longest first, as one may hold another
+	secrets [][]byte // in all spellings; longest first, as one may hold another
 }
 
 func newRedactor(c *EndpointConfig) *redactor {
-	r := &redactor{}
-	add := func(s string) {
-		spellings := []string{s, url.QueryEscape(s), url.PathEscape(s), strings.ReplaceAll(s, "/", `\/`)}
-		if quoted, err := json.Marshal(s); err == nil { // a string is always marshalled
-			spellings = append(spellings, string(quoted[1:len(quoted)-1]))
-		}
-		for _, spelling := range spellings {
-			if len(spelling) >= minSecret {
-				r.secrets = append(r.secrets, []byte(spelling))
-			}
-		}
-	}
+	var texts []string
+	add := func(s string) { texts = append(texts, s) }
 	for name, v := range c.Headers {
 		if !harmlessHeader(name) {
 			add(v.reveal())
@@ -44,13 +33,19 @@ func newRedactor(c *EndpointConfig) *redactor {
 		add(v.reveal())
 	}
 	a := &c.Auth
-	for _, v := range []Sensitive{a.Password, a.Token, a.Value} {
+	for _, v := range a.secrets() {
 		add(v.reveal())
+	}
+	for _, v := range c.HMAC.Secrets {
+		add(v.reveal())
+	}
+	if a.Type == AuthOAuth2 {
+		add(clientBasic(a))
 	}
 	if a.Type == AuthBasic {
 		add(basic(a.Username, a.Password.reveal()))
 	}
-	for _, address := range []URL{c.URL, c.Proxy} {
+	for _, address := range []URL{c.URL, c.Proxy, a.TokenURL} {
 		u, err := url.Parse(string(address))
 		if err != nil {
 			continue
@@ -73,16 +68,50 @@ func newRedactor(c *EndpointConfig) *redactor {
 			}
 		}
 	}
-	slices.SortFunc(r.secrets, func(a, b []byte) int {
+	return (&redactor{}).with(texts)
+}
+
+// with is a redactor that masks further texts.
+func (r *redactor) with(texts []string) *redactor {
+	all := slices.Clone(r.secrets)
+	for _, text := range texts {
+		for _, spelling := range spellings(text) {
+			all = append(all, []byte(spelling))
+		}
+	}
+	slices.SortFunc(all, func(a, b []byte) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), bytes.Compare(a, b))
 	})
-	r.secrets = slices.CompactFunc(r.secrets, bytes.Equal)
-	return r
+	return &redactor{slices.CompactFunc(all, bytes.Equal)}
 }
 
 // basic is the credentials part of a Basic Authorization header.
 func basic(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+}
+
+// body is an answer's body as it is kept. One that was cut short may end in the middle of a secret.
+func (r *redactor) body(b []byte, cut bool) []byte {
+	if cut {
+		b = r.withoutHalf(b)
+	}
+	return r.bytes(b)
+}
+
+// withoutHalf masks the beginning of a secret at the end of b.
+func (r *redactor) withoutHalf(b []byte) []byte {
+	longest := 0
+	for _, s := range r.secrets {
+		for n := min(len(s)-1, len(b)); n > max(longest, minSecret-1); n-- {
+			if bytes.HasSuffix(b, s[:n]) {
+				longest = n
+			}
+		}
+	}
+	if longest == 0 {
+		return b
+	}
+	return append(bytes.Clone(b[:len(b)-longest]), masked...)
 }
 
 // bytes masks the secrets in b; it returns b itself when there are none.
@@ -105,11 +134,9 @@ func (r *redactor) text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
 }
 
-// response is an answer's header as it is kept.
+// response makes an answer's header what is kept of it.
 func (r *redactor) response(h http.Header) map[string][]string {
-	kept := make(map[string][]string, len(h))
 	for name, values := range h {
-		out := make([]string, len(values))
 		for i, v := range values {
 			switch name {
 			case "Set-Cookie", "Authorization", "Proxy-Authorization":
@@ -117,18 +144,23 @@ func (r *redactor) response(h http.Header) map[string][]string {
 			case "Location", "Content-Location":
 				v = maskURL(v)
 			}
-			out[i] = r.text(v)
+			values[i] = r.text(v)
 		}
-		kept[r.text(name)] = out
 	}
-	return kept
+	for name, values := range h {
+		if kept := r.text(name); kept != name {
+			delete(h, name)
+			h[kept] = values
+		}
+	}
+	return h
 }
 
 // harmlessHeader says whether the value of a configured header may be shown.
 func harmlessHeader(name string) bool {
 	switch textproto.CanonicalMIMEHeaderKey(name) {
 	case "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Language", "Content-Type", "Host",
-		"Prefer", "User-Agent":
+		"Prefer", "User-Agent", headerTest:
 		return true
 	}
 	return false

@@ -90,3 +90,35 @@ func TestRedactStorable(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A secret is found in each spelling, also inside of base64, and where an answer was cut off in the middle of it.
+func TestRedactSpellings(t *testing.T) {
+	const secret = `Se/cret+"1&2<é~ x`
+	r := newRedactor(&EndpointConfig{Auth: Auth{Type: AuthBearer, Token: NewSensitive(secret)}})
+	std, inURL := base64.StdEncoding.EncodeToString, base64.RawURLEncoding.EncodeToString
+	for _, spelt := range []string{
+		secret, url.QueryEscape(secret), url.PathEscape(secret), url.QueryEscape("https://h/?next=" + url.QueryEscape(secret)),
+		`Se\/cret+\"1&2<é~ x`, `Se/cret+\"1\u00262\u003cé~ x`, `Se\/cret+\"1\u00262\u003cé~ x`, `Se/cret+\"1&2<\u00e9~ x`, "Se/cret+&#34;1&amp;2&lt;é~ x",
+		std([]byte(secret)), std([]byte("u:" + secret)), std([]byte("us:" + secret + "!")), std([]byte("user:" + secret + "!!")), inURL([]byte("??>" + secret + "??")),
+	} {
+		for _, around := range []string{"%s", "before %s after"} {
+			if got := r.text(fmt.Sprintf(around, spelt)); !strings.Contains(got, masked) {
+				t.Errorf("%q stays %q", spelt, got)
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"Bearer " + secret[:9]:         "Bearer ***",
+		"Bearer " + secret[:minSecret]: "Bearer ***",
+		"Bearer " + secret[:5]:         "Bearer " + secret[:5],
+		"Bearer ":                      "Bearer ",
+		"Bearer " + secret:             "Bearer ***",
+	} {
+		if got := string(r.body([]byte(text), true)); got != want {
+			t.Errorf("%q cut off stays %q, want %q", text, got, want)
+		}
+		if got := string(r.body([]byte(text), false)); !strings.HasSuffix(text, secret) && got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}

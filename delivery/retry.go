@@ -8,17 +8,37 @@ import (
 )
 
 // RetryPolicy is the schedule of an endpoint's attempts: either exponential (Initial, Factor, Max, Attempts) or
-// an explicit Schedule.
+// an explicit Schedule, which a Preset may stand for.
 type RetryPolicy struct {
+	Preset   string     `toml:"preset"`   // "5x5s" or "standard", see RetryPresets; default none
 	Initial  Duration   `toml:"initial"`  // wait after the first failed attempt; default 60s
 	Factor   float64    `toml:"factor"`   // each further wait is this many times longer; default 2, at least 1
 	Max      Duration   `toml:"max"`      // longest wait, before jitter; default 24h
 	Attempts *int       `toml:"attempts"` // how often a delivery is tried in all; default 10
 	Jitter   *float64   `toml:"jitter"`   // waits vary by this part, up and down, so that what failed together does not return together; 0 to 1, default 0.2
 	Schedule []Duration `toml:"schedule"` // the wait before each attempt, the first of which is "0s"; default none
+
+	MaxRetryAfter Duration `toml:"max_retry_after"` // longest wait that a receiver can ask for with Retry-After; default 24h, which is the most
 }
 
-// MaxRetryAfter is the longest wait that a receiver can ask for with Retry-After.
+// RetryPresets are the schedules that have a name. None of them has jitter unless it is configured.
+var RetryPresets = map[string][]Duration{
+	// What other modules that send webhooks from Odoo do, and their receivers may count on.
+	"5x5s": every(5*time.Second, 5*time.Second, 5*time.Second, 5*time.Second),
+	// What Standard Webhooks 1.0 proposes.
+	"standard": every(5*time.Second, 5*time.Minute, 30*time.Minute, 2*time.Hour, 5*time.Hour, 10*time.Hour, 14*time.Hour, 20*time.Hour, 24*time.Hour),
+}
+
+// every is a schedule with these waits after the first attempt.
+func every(waits ...time.Duration) []Duration {
+	schedule := []Duration{0}
+	for _, w := range waits {
+		schedule = append(schedule, Duration(w))
+	}
+	return schedule
+}
+
+// MaxRetryAfter is the longest wait that a receiver can ask for with Retry-After, unless its endpoint allows less.
 const MaxRetryAfter = 24 * time.Hour
 
 const (
@@ -28,6 +48,13 @@ const (
 
 // WithDefaults fills what is zero.
 func (r RetryPolicy) WithDefaults() RetryPolicy {
+	fill(&r.MaxRetryAfter, Duration(MaxRetryAfter))
+	if preset := RetryPresets[r.Preset]; preset != nil && len(r.Schedule) == 0 {
+		r.Schedule = preset
+		if r.Jitter == nil {
+			r.Jitter = new(float64)
+		}
+	}
 	if len(r.Schedule) == 0 {
 		fill(&r.Initial, Duration(time.Minute))
 		fill(&r.Factor, 2)
@@ -55,6 +82,11 @@ func (r RetryPolicy) Next(failed int, now time.Time, seed string) (time.Time, bo
 		return time.Time{}, false
 	}
 	return now.Add(r.wait(max(failed, 1), seed)), true
+}
+
+// after is the wait that a receiver asks for, as far as the endpoint allows it.
+func (r RetryPolicy) after(header string, now time.Time) time.Duration {
+	return min(retryAfter(header, now), r.WithDefaults().MaxRetryAfter.Std())
 }
 
 // wait is the pause after the failed-th failed attempt, counted from 1.

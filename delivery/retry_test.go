@@ -30,6 +30,9 @@ func TestRetryWithoutJitter(t *testing.T) {
 		{"one attempt", RetryPolicy{Attempts: ptr(1)}, nil},
 		{"schedule", RetryPolicy{Schedule: []Duration{0, seconds(300), seconds(1800)}, Jitter: ptr(0.0)}, []time.Duration{5 * time.Minute, 30 * time.Minute}},
 		{"schedule of one", RetryPolicy{Schedule: []Duration{0}}, nil},
+		{"as other modules do", RetryPolicy{Preset: "5x5s"}.WithDefaults(), []time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second}},
+		{"as Standard Webhooks proposes", RetryPolicy{Preset: "standard"}.WithDefaults(), []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour,
+			5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []time.Duration

@@ -20,6 +20,7 @@ const (
 	headerAttempt     = "Webhook-Attempt"  // the attempt's number, from the second one on
 	headerSequence    = "Webhook-Sequence" // the delivery's number: 1, 2, 3 ... within endpoint and epoch
 	headerEpoch       = "Webhook-Epoch"    // numbers begin at 1 again in the next one
+	headerBatch       = "Webhook-Batch"    // of a batch: how many deliveries it holds
 	headerLate        = "Webhook-Late"     // "true" for a delivery that was sent again on request, out of its record's order
 )
 
@@ -60,8 +61,7 @@ func NewHTTPSender(endpoints map[string]EndpointConfig, version string) (*HTTPSe
 // Close closes connections that are idle. Requests under way are not disturbed.
 func (s *HTTPSender) Close() {
 	for _, r := range s.endpoints {
-		r.reused.CloseIdleConnections()
-		r.fresh.CloseIdleConnections()
+		r.close()
 	}
 }
 
@@ -74,9 +74,13 @@ func (s *HTTPSender) Send(ctx context.Context, d *Delivery) *Attempt {
 		return a
 	}
 	a.Method, a.URL = r.method, r.shownURL
-	if len(d.Body) > r.maxBody {
+	size := len(d.Body)
+	if d.Batched == 1 {
+		size = d.Alone // a batch of one can't be divided: what it puts around the delivery must not make that dead
+	}
+	if size > r.maxBody {
 		a.Class = ClassTooLarge
-		a.Error = fmt.Sprintf("the body has %d bytes, the endpoint's max_body is %d", len(d.Body), r.maxBody)
+		a.Error = fmt.Sprintf("the body has %d bytes, the endpoint's max_body is %d", size, r.maxBody)
 		return a
 	}
 	r.send(ctx, d, a)
@@ -86,35 +90,32 @@ func (s *HTTPSender) Send(ctx context.Context, d *Delivery) *Attempt {
 
 // send fills in what becomes of the request.
 func (r *receiver) send(ctx context.Context, d *Delivery, a *Attempt) {
-	limited, cancel := context.WithTimeoutCause(ctx, r.timeout, errTimeout)
-	defer cancel()
-	watch := &timings{began: time.Now()}
-	req := r.request(watch.trace(limited), d, a)
-	resp, err := r.reused.RoundTrip(req)
-	if err != nil && limited.Err() == nil && watch.stale() {
-		// The receiver closed a connection while it lay idle, which says nothing about this delivery: once
-		// more at once, on a new connection, as part of the same attempt. net/http does the same
-		// where it can tell; a request that it had begun to write it does not repeat.
-		watch.again()
-		resp, err = r.fresh.RoundTrip(repeated(req))
+	token, ok := r.authorize(ctx, a)
+	if !ok {
+		return
 	}
+	x, complete := r.exchanges.begin(ctx, r.timeout), false
+	defer func() { r.exchanges.end(x, complete) }()
+	req := r.request(x.ctx, d, a)
+	resp, redact, err := r.roundTrip(req, token, &x.timings)
 	if err == nil {
 		a.Status = resp.StatusCode
-		a.ResponseHeaders = r.redact.response(resp.Header)
+		a.ResponseHeaders = redact.response(resp.Header)
 		if a.Status != http.StatusSwitchingProtocols { // behind which lies a connection that no timeout ends
 			var body []byte
-			body, a.ResponseCut, err = readBody(resp.Body, r.maxResponse)
-			a.ResponseBody = r.redact.bytes(body)
+			body, a.ResponseCut, err = readBody(resp, r.maxResponse)
+			a.ResponseBody = redact.body(body, a.ResponseCut)
 		}
 		_ = resp.Body.Close() // the answer is read, or given up; nothing depends on it
 		a.Class = statusClass(a.Status)
 	}
-	watch.record(a)
+	x.record(a)
 	if err == nil {
+		complete = resp.ProtoMajor == 1 && a.Status != http.StatusSwitchingProtocols && !a.ResponseCut // HTTP/2 says "idle" of other things
 		return
 	}
-	class, text := classifyError(err, ctx, limited, r.timeout, watch.stage(a.Status != 0))
-	a.Error = r.redact.text(text)
+	class, text := classifyError(err, ctx, x.ctx, r.timeout, x.stage(a.Status != 0))
+	a.Error = redact.text(text)
 	if a.Status == 0 || a.Status/100 == 2 { // any other status says more than the failure to read on
 		a.Class = class
 	}
@@ -135,11 +136,15 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if r.method == http.MethodGet {
 		body = nil
 	}
-	own := make([]string, 0, 9)
-	header := make(http.Header, len(r.header)+cap(own))
+	own := make([]string, 0, 12)
+	n := len(r.header) + r.ownHeaders(d, a)
+	header := make(http.Header, n)
 	maps.Copy(header, r.header)
-	shown := make(map[string][]string, len(r.header)+cap(own))
-	maps.Copy(shown, r.shown)
+	shown := map[string][]string(header)
+	if r.masks {
+		shown = make(map[string][]string, n)
+		maps.Copy(shown, r.shown)
+	}
 	set := func(name, value string) {
 		own = append(own, value)
 		one := own[len(own)-1 : len(own) : len(own)]
@@ -150,6 +155,9 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if len(r.secrets) > 0 {
 		set("Webhook-Signature", signature.Sign(r.secrets, d.ID, a.At, body))
 	}
+	if r.hmac != nil {
+		r.hmac.sign(set, d.ID, a.At, body)
+	}
 	set(headerIdempotency, d.ID)
 	if a.Number > 1 {
 		set(headerAttempt, strconv.Itoa(a.Number))
@@ -157,6 +165,9 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if d.Sequence > 0 {
 		set(headerSequence, strconv.FormatInt(d.Sequence, 10))
 		set(headerEpoch, strconv.FormatInt(d.Epoch, 10))
+	}
+	if d.Batched > 0 {
+		set(headerBatch, strconv.Itoa(d.Batched))
 	}
 	if d.Late {
 		set(headerLate, "true")
@@ -177,14 +188,31 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	return req.WithContext(ctx)
 }
 
+// ownHeaders is how many headers a request has of its own, for the size of a map: eight fit into a small one.
+func (r *receiver) ownHeaders(d *Delivery, a *Attempt) int {
+	n := 4 // id, timestamp, idempotency key, content type
+	for _, more := range []bool{len(r.secrets) > 0, r.hmac != nil, a.Number > 1, d.Sequence > 0, d.Sequence > 0, d.Batched > 0, d.Late} {
+		if more {
+			n++
+		}
+	}
+	return n
+}
+
 // readBody reads an answer's body to its end, keeps the first keep bytes, and
 // gives up discardLimit bytes after them. cut says that there was more than is kept.
-func readBody(body io.Reader, keep int) (kept []byte, cut bool, err error) {
-	kept, err = io.ReadAll(io.LimitReader(body, int64(keep)))
+func readBody(resp *http.Response, keep int) (kept []byte, cut bool, err error) {
+	// HTTP/1 says the end along with the last byte. A stream of HTTP/2 has to be read to its own, lest closing the body resets it.
+	if n := resp.ContentLength; resp.ProtoMajor == 1 && n >= 0 && n < int64(keep) {
+		kept = make([]byte, n)
+		read, err := io.ReadFull(resp.Body, kept)
+		return kept[:read], false, err
+	}
+	kept, err = io.ReadAll(io.LimitReader(resp.Body, int64(keep)))
 	if err != nil || len(kept) < keep {
 		return kept, false, err
 	}
-	n, err := io.CopyN(io.Discard, body, discardLimit)
+	n, err := io.CopyN(io.Discard, resp.Body, discardLimit)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}

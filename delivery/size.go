@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Size is a number of bytes that configuration spells "512KiB", "16MiB", "2GiB", or "1048576".
+// Size is a number of bytes that configuration spells "512KiB", "16MiB", "2GiB", "1048576" or 1048576.
 type Size int64
 
 // units of a Size, the largest first.
@@ -24,7 +24,7 @@ func (b *Size) UnmarshalText(text []byte) error {
 			s, factor = strings.TrimSpace(rest), u.bytes
 		}
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
+	n, err := strconv.ParseInt(strings.ReplaceAll(s, "_", ""), 10, 64) // TOML's 1_048_576
 	if err != nil || n < 0 || n > (1<<62)/factor {
 		return fmt.Errorf(`%q is no size, such as "16MiB"`, string(text))
 	}

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"crypto/tls"
 	"net/http/httptrace"
 	"sync"
@@ -17,13 +16,33 @@ type timings struct {
 	dnsAt, connectAt, tlsAt  time.Time // when the step last began
 	dns, connect, handshake  time.Duration
 	connected, reused        bool
+	idle                     bool      // the connection lay idle: none was dialled for this request
+	repeated                 bool      // the request was sent a second time
 	wrote, first             time.Time // the whole request; the answer's first byte
 	resolving, dialling, tls bool
 }
 
-// trace returns a context whose requests t watches.
-func (t *timings) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+// restart forgets everything: another attempt begins.
+func (t *timings) restart() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began = time.Now()
+	t.dns, t.connect, t.handshake = 0, 0, 0
+	t.connected, t.reused, t.idle, t.repeated = false, false, false, false
+	t.resolving, t.dialling, t.tls = false, false, false
+	t.wrote, t.first = time.Time{}, time.Time{}
+}
+
+// forgotten says that net/http has no more to tell: it dialled nothing for the request, and has written it and been answered.
+func (t *timings) forgotten() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.idle && !t.repeated && !t.wrote.IsZero() && !t.first.IsZero()
+}
+
+// hooks are t's.
+func (t *timings) hooks() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) {
 			t.locked(func(now time.Time) { t.dnsAt, t.resolving = now, true })
 		},
@@ -43,7 +62,9 @@ func (t *timings) trace(ctx context.Context) context.Context {
 			t.locked(func(now time.Time) { t.handshake, t.tls = now.Sub(t.tlsAt), false })
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			t.locked(func(time.Time) { t.connected, t.reused, t.first = true, info.Reused, time.Time{} })
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.connected, t.reused, t.idle, t.first = true, info.Reused, info.WasIdle, time.Time{}
 		},
 		WroteRequest: func(httptrace.WroteRequestInfo) {
 			t.locked(func(now time.Time) { t.wrote = now })
@@ -51,7 +72,7 @@ func (t *timings) trace(ctx context.Context) context.Context {
 		GotFirstResponseByte: func() {
 			t.locked(func(now time.Time) { t.first = now })
 		},
-	})
+	}
 }
 
 func (t *timings) locked(f func(now time.Time)) {
@@ -70,7 +91,9 @@ func (t *timings) stale() bool {
 
 // again forgets the connection that turned out to be stale.
 func (t *timings) again() {
-	t.locked(func(time.Time) { t.connected, t.reused, t.wrote, t.first = false, false, time.Time{}, time.Time{} })
+	t.locked(func(time.Time) {
+		t.connected, t.reused, t.repeated, t.wrote, t.first = false, false, true, time.Time{}, time.Time{}
+	})
 }
 
 // record writes the durations of the steps.

@@ -19,7 +19,10 @@ var errTimeout = errors.New("timeout")
 // classifyError names the class of a failed round trip and says in words what happened. outer is the
 // engine's context, limited is outer with the endpoint's timeout. What ended first counts.
 func classifyError(err error, outer, limited context.Context, timeout time.Duration, stage string) (class, text string) {
+	var token *TokenError
 	switch {
+	case errors.As(err, &token):
+		return ClassAuth, token.Error()
 	case errors.Is(context.Cause(limited), errTimeout):
 		return ClassTimeout, fmt.Sprintf("timeout after %s while %s", Duration(timeout), stage)
 	case outer.Err() != nil:

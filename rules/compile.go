@@ -66,6 +66,7 @@ func (c *ruleCompiler) compile() *Rule {
 	r.ops = c.operations()
 	r.Endpoints = c.endpoints()
 	c.checkEvent()
+	r.Handling = c.handling()
 	s, found := c.shape()
 	if !found {
 		return r // nothing else can be checked without a table

@@ -3,6 +3,7 @@ package rules
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,7 @@ func TestWrongConfigs(t *testing.T) {
 		edit(func(c *Config) { c.Name = "two words" }),
 		edit(func(c *Config) { c.Name = strings.Repeat("x", 101) }),
 		{order, order},
+		edit(func(c *Config) { c.Name = "walhook" }),
 		edit(func(c *Config) { c.Table = "sale_order" }),
 		edit(func(c *Config) { c.Model = "sale.odrer" }),
 		edit(func(c *Config) { c.Model = "sale_order" }),
@@ -134,6 +136,11 @@ func TestWrongConfigs(t *testing.T) {
 		}),
 		edit(func(c *Config) { c.Ignore = []string{"nmae", "note"} }),
 		edit(func(c *Config) { c.Ignore = []string{"note"}; c.EachWrite = true }),
+		edit(func(c *Config) { part := 0.0; c.Sample, c.Priority, c.Debounce = &part, "hihg", "30" }),
+		edit(func(c *Config) { part := math.NaN(); c.Sample, c.Priority, c.DebounceMax = &part, "first", "5m" }),
+		edit(func(c *Config) { c.Debounce, c.DebounceMax = "30s", "5s" }),
+		edit(func(c *Config) { c.Debounce, c.DebounceMax = "10ms", "400h" }),
+		edit(func(c *Config) { c.Debounce, c.DebounceMax = "10m", "400h" }),
 		edit(func(c *Config) { c.Name = ""; c.On = []string{"x"}; c.Endpoint = ""; c.When = "after.nmae ==" }),
 		edit(func(c *Config) { *c = translated; c.When = `after.name == "Table"` }),
 		edit(func(c *Config) { *c = translated; c.When = `after.name contains "Table" || changed("list_pric")` }),

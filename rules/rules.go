@@ -16,6 +16,7 @@ type Rule struct {
 	Table     *catalog.Table // the watched table
 	Odoo      *catalog.Model // the model that is stored in Table; nil for plain tables
 	Endpoints []string       // always filled
+	Handling  Handling       // what becomes of events that match
 
 	watched *watched
 	ops     []cdc.Op

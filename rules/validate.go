@@ -15,6 +15,9 @@ var (
 	saneEvent = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]*$`)
 )
 
+// reservedName is in the place of a rule's name in deliveries that no rule made.
+const reservedName = "walhook"
+
 const (
 	maxNameBytes  = 100
 	maxEventBytes = 200
@@ -29,6 +32,8 @@ func (c *ruleCompiler) checkName() {
 		c.fail("name", fmt.Sprintf("the name has %d bytes; the limit is %d", len(name), maxNameBytes), "")
 	case !saneName.MatchString(name):
 		c.fail("name", fmt.Sprintf("%q is no good name for a rule", name), "use letters, digits and _ . : -, starting with a letter or a digit")
+	case name == reservedName:
+		c.fail("name", fmt.Sprintf("%q stands for walhook's own notices", name), "choose another name")
 	case again:
 		c.fail("name", fmt.Sprintf("rule number %d has the name %q already", first+1, name), "names must be unique: they are part of every delivery's id")
 	default:

@@ -24,7 +24,7 @@ func (a *admission) limited() bool { return len(a.parked)+len(a.stop)+len(a.resu
 // process enqueues it counts itself, and looks at the exact sizes every second.
 func (p *Process) admit(ctx context.Context, deliveries []*delivery.Delivery) (admission, error) {
 	far := admission{admitted: deliveries}
-	if len(deliveries) == 0 || !p.db.cfg.Limits.set() {
+	if len(deliveries) == 0 || !p.db.limits().set() {
 		return far, nil
 	}
 	more := pendingOf(deliveries)
@@ -35,9 +35,12 @@ func (p *Process) admit(ctx context.Context, deliveries []*delivery.Delivery) (a
 	if err != nil {
 		return far, err
 	}
+	if s.takesPlace, err = p.db.takePlace(ctx, deliveries); err != nil {
+		return far, err
+	}
 	dropped := false
-	for name, u := range more {
-		if e := s.excess(name, u.Pending, u.PendingBytes); p.db.cfg.Limits.Endpoints[name].DropOldest && (e.Rows > 0 || e.Bytes > 0) {
+	for name, u := range s.needing(deliveries) {
+		if e := s.excess(name, u.Pending, u.PendingBytes); p.db.limits().Endpoints[name].DropOldest && (e.Rows > 0 || e.Bytes > 0) {
 			if err := p.dropOldest(ctx, name, e); err != nil {
 				return far, err
 			}
@@ -45,11 +48,33 @@ func (p *Process) admit(ctx context.Context, deliveries []*delivery.Delivery) (a
 		}
 	}
 	if dropped {
+		places := s.takesPlace
 		if s, err = p.db.sizes(ctx); err != nil {
 			return far, err
 		}
+		s.takesPlace = places
 	}
 	return s.judge(deliveries), nil
+}
+
+// needing sums up what needs room: neither tests do, nor what takes the place of a delivery that waits, be it of the same batch.
+func (s *sizes) needing(deliveries []*delivery.Delivery) tally {
+	y, places := tally{}, maps.Clone(s.takesPlace)
+	for _, d := range deliveries {
+		if d.Test {
+			continue
+		}
+		if d.Wait > 0 {
+			k := waitingKeyOf(d)
+			if places[k] {
+				continue
+			}
+			places[k] = true
+		}
+		u := y.at(d.Endpoint)
+		u.Pending, u.PendingBytes = u.Pending+1, u.PendingBytes+int64(len(d.Body))
+	}
+	return y
 }
 
 // judge decides on deliveries, one after the other, and counts those that are admitted. It is pure but for the sizes.
@@ -57,6 +82,10 @@ func (s *sizes) judge(deliveries []*delivery.Delivery) admission {
 	var a admission
 	parked := map[string]bool{}
 	for _, d := range deliveries {
+		if d.Test || d.Wait > 0 && s.takesPlace[waitingKeyOf(d)] {
+			a.admitted = append(a.admitted, d) // takes no room, or the place of one that waits
+			continue
+		}
 		was := !s.at(d.Endpoint).ParkedSince.IsZero()
 		stop, seen := parked[d.Endpoint]
 		switch {
@@ -67,6 +96,9 @@ func (s *sizes) judge(deliveries []*delivery.Delivery) admission {
 			}
 			parked[d.Endpoint] = false
 			s.grow(d.Endpoint, len(d.Body))
+			if d.Wait > 0 {
+				s.takesPlace[waitingKeyOf(d)] = true // of the next one
+			}
 			a.admitted = append(a.admitted, d)
 			continue
 		default:

@@ -2,9 +2,11 @@ package state
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -41,6 +43,20 @@ func TestArraysAreEncodedAsByTheDriver(t *testing.T) {
 	for _, v := range bodies {
 		same(pgtype.ByteaArrayOID, v)
 	}
+	whole, wide := []int32{0, 1, -1, math.MaxInt32, math.MinInt32}, []int64{0, 1, -1, math.MaxInt64, math.MinInt64}
+	truths := []bool{true, false}
+	times := []time.Time{time.Date(2026, 7, 1, 12, 0, 0, 123_456_789, time.FixedZone("x", 3600)), time.Date(1999, 12, 31, 23, 59, 59, 999_999_000, time.UTC), {}, time.Unix(0, 0)}
+	same(pgtype.Int4ArrayOID, whole)
+	same(pgtype.Int4ArrayOID, []int32(nil))
+	same(pgtype.Int4ArrayOID, []int32{})
+	same(pgtype.Int4ArrayOID, wide[:3]) // the driver's own codec takes it
+	same(pgtype.Int8ArrayOID, wide)
+	same(pgtype.Int8ArrayOID, []int64(nil))
+	same(pgtype.Int8ArrayOID, whole)
+	same(pgtype.BoolArrayOID, truths)
+	same(pgtype.BoolArrayOID, []bool{})
+	same(pgtype.TimestamptzArrayOID, times)
+	same(pgtype.TimestamptzArrayOID, []time.Time(nil))
 	for i := range texts {
 		var text []string
 		var body [][]byte

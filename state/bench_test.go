@@ -41,7 +41,7 @@ func batchOf(f *feed, n, records int) []*delivery.Delivery {
 }
 
 // backends sums the CPU time of the cluster's sessions, in seconds, where /proc tells.
-func backends(b *testing.B, db *DB) (seconds float64) {
+func backends(b testing.TB, db *DB) (seconds float64) {
 	rows, err := db.pool.Query(b.Context(), "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'walhook%'")
 	if err != nil {
 		b.Fatal(err)

@@ -67,10 +67,12 @@ type sizes struct {
 	limits Limits
 	of     map[string]*Usage
 	total  Usage
+
+	takesPlace map[waitingKey]bool // what waits, and would be replaced by a delivery that is judged
 }
 
 func newSizes(limits Limits, list []Usage) *sizes {
-	s := &sizes{limits: limits, of: make(map[string]*Usage, len(list))}
+	s := &sizes{limits: limits, of: make(map[string]*Usage, len(list)), takesPlace: map[waitingKey]bool{}}
 	for _, u := range list {
 		s.of[u.Endpoint] = &u
 		s.total.add(u)

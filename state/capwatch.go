@@ -56,7 +56,7 @@ func (p *Process) watchSizes(ctx context.Context) {
 // lookAtSizes sums the sizes up, corrects the estimate, lets parked endpoints that have drained go on, drops dead letters beyond their limit, and
 // raises alarms.
 func (p *Process) lookAtSizes(ctx context.Context, last map[string]watched) error {
-	if err := p.db.fold(ctx); err != nil || !p.db.cfg.Limits.set() {
+	if err := p.db.fold(ctx); err != nil || !p.db.limits().set() {
 		return err
 	}
 	before := p.estimate.mark()
@@ -64,8 +64,8 @@ func (p *Process) lookAtSizes(ctx context.Context, last map[string]watched) erro
 	if err != nil {
 		return err
 	}
-	p.estimate.learn(newSizes(p.db.cfg.Limits, list), before)
-	s := newSizes(p.db.cfg.Limits, list)
+	p.estimate.learn(newSizes(p.db.limits(), list), before)
+	s := newSizes(p.db.limits(), list)
 	for _, name := range slices.Sorted(maps.Keys(s.of)) {
 		u := s.at(name)
 		if !u.ParkedSince.IsZero() && s.fits(name, 0, true) {

@@ -1,8 +1,10 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,20 +12,35 @@ import (
 	"walhook/internal/failpoint"
 )
 
-// claimLanes takes free lanes by the index on (endpoint, due), which holds nothing else: its cost does not
-// depend on how many wait. Lanes that another session has locked are skipped.
+// claimLanes takes free lanes by the index on (endpoint, priority, due), which holds nothing else: its cost does not
+// depend on how many wait, see also [marks]. One priority after the other is asked, in the order of $4 to $6, until there are enough: a condition on
+// all of them would read past those of a higher priority that are not due. Lanes that another session has locked are skipped.
 const claimLanes = `
 WITH me AS (
 	SELECT id FROM {schema}.process WHERE id = $3 FOR KEY SHARE
-), free AS (
+), first AS (
 	SELECT endpoint, key FROM {schema}.lane
-	WHERE endpoint = $1 AND owner IS NULL AND NOT held AND due <= now()
-		AND NOT EXISTS (SELECT FROM {schema}.endpoint WHERE name = $1 AND disabled_at IS NOT NULL)
-	ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED
+	WHERE endpoint = $1 AND owner IS NULL AND NOT held AND priority = $4 AND due >= $7 AND due <= now()
+		AND NOT EXISTS (SELECT FROM {schema}.endpoint WHERE name = $1 AND (disabled_at IS NOT NULL OR paused_at IS NOT NULL))
+	ORDER BY due LIMIT $2::bigint FOR UPDATE SKIP LOCKED
+), second AS (
+	SELECT endpoint, key FROM {schema}.lane
+	WHERE endpoint = $1 AND owner IS NULL AND NOT held AND priority = $5 AND due >= $8 AND due <= now()
+		AND NOT EXISTS (SELECT FROM {schema}.endpoint WHERE name = $1 AND (disabled_at IS NOT NULL OR paused_at IS NOT NULL))
+	ORDER BY due LIMIT $2::bigint - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+), third AS (
+	SELECT endpoint, key FROM {schema}.lane
+	WHERE endpoint = $1 AND owner IS NULL AND NOT held AND priority = $6 AND due >= $9 AND due <= now()
+		AND NOT EXISTS (SELECT FROM {schema}.endpoint WHERE name = $1 AND (disabled_at IS NOT NULL OR paused_at IS NOT NULL))
+	ORDER BY due LIMIT $2::bigint - (SELECT count(*) FROM first) - (SELECT count(*) FROM second) FOR UPDATE SKIP LOCKED
 )
-UPDATE {schema}.lane l SET owner = me.id FROM free, me
+UPDATE {schema}.lane l SET owner = me.id FROM (SELECT * FROM first UNION ALL SELECT * FROM second UNION ALL SELECT * FROM third) free, me
 WHERE l.endpoint = free.endpoint AND l.key = free.key
-RETURNING l.key, l.ctid::text, l.due`
+RETURNING l.key, l.ctid::text, l.due, l.priority`
+
+// lowFirst is which of a process's claims asks for low priorities first: each of so many, so that they come to their turn
+// however much of a higher priority there is.
+const lowFirst = 8
 
 // Claim implements [delivery.Store]. A lane is claimed in one statement and its deliveries are looked for in a later one: between
 // the first one's snapshot and its lock another process may have sent some of them.
@@ -38,8 +55,14 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 	defer p.acquiring.RUnlock()
 	var ready []delivery.Lane
 	var acquired []laneKey
-	err := p.db.transact(ctx, "claim", func(t *transaction) error {
-		lanes, err := p.claim(ctx, t, endpoint, limit)
+	var lanes []wanted
+	var later []found
+	began := time.Now()
+	from, full := p.marks.begin(endpoint, began)
+	var looked time.Duration
+	err := p.db.transact(ctx, "claim", func(t *transaction) (err error) {
+		lanes, err = p.claim(ctx, t, endpoint, limit, from)
+		looked = time.Since(began)
 		if err != nil || len(lanes) == 0 {
 			return err
 		}
@@ -50,7 +73,7 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 		if err := t.send(ctx, func(b *pgx.Batch) { p.db.heads(b, lanes, perLane, &all) }); err != nil {
 			return err
 		}
-		all, later := ration(all)
+		all, later = ration(all)
 		if len(later) > 0 {
 			var stop released
 			for _, f := range later {
@@ -67,24 +90,31 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 		p.forget(err, acquired)
 		return nil, err
 	}
+	p.marks.end(endpoint, lanes, later, full, len(lanes) >= limit, began, looked)
 	p.adopted(acquired)
 	failpoint.HitIf(len(ready) > 0, failpoint.Claimed)
 	return ready, nil
 }
 
-// claim makes this process the owner of free lanes, longest due first.
-func (p *Process) claim(ctx context.Context, t *transaction, endpoint string, limit int) ([]wanted, error) {
+// claim makes this process the owner of free lanes, the highest priority first, of each those that are due longest, but
+// none that was due before from.
+func (p *Process) claim(ctx context.Context, t *transaction, endpoint string, limit int, from map[delivery.Priority]time.Time) ([]wanted, error) {
 	var lanes []wanted
+	first, third := delivery.PriorityHigh, delivery.PriorityLow
+	if p.claims.Add(1)%lowFirst == 0 {
+		first, third = third, first
+	}
 	err := t.send(ctx, func(b *pgx.Batch) {
-		b.Queue(p.db.sql(claimLanes), endpoint, limit, p.id).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(p.db.sql(claimLanes), endpoint, limit, p.id, first, delivery.PriorityNormal, third,
+			from[first], from[delivery.PriorityNormal], from[third]).Query(func(rows pgx.Rows) (err error) {
 			lanes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (w wanted, err error) {
 				w.endpoint = endpoint
-				return w, row.Scan(&w.key, &w.tid, &w.due)
+				return w, row.Scan(&w.key, &w.tid, &w.due, &w.priority)
 			})
 			return err
 		})
 	})
-	slices.SortStableFunc(lanes, func(a, b wanted) int { return a.due.Compare(b.due) })
+	slices.SortStableFunc(lanes, func(a, b wanted) int { return cmp.Or(cmp.Compare(b.priority, a.priority), a.due.Compare(b.due)) })
 	return lanes, err
 }
 

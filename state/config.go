@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"walhook/cdc"
+	"walhook/status"
 )
 
 // DefaultSchema is the schema's name unless configured otherwise.
@@ -30,6 +31,13 @@ type Config struct {
 	// dropped, so a day more may be kept. Default 30 days; at least 24 h.
 	Retention time.Duration
 
+	// AttemptRetention is how long attempts stay. Default Retention; at least 24 h, and no longer than Retention.
+	AttemptRetention time.Duration
+
+	// RetentionSize is how large the log may grow, in bytes on disk: beyond it the oldest days are dropped before their time, but
+	// never today, nor a day that pending deliveries need. Default 0, no limit.
+	RetentionSize int64
+
 	// Lease is how long a process keeps its lanes without a sign of life. Default 30 s; at
 	// least 1 s. It is renewed three times as often.
 	Lease time.Duration
@@ -47,6 +55,9 @@ type Config struct {
 	// Limits bound what is kept. Default: nothing is bounded.
 	Limits Limits
 
+	// Alerts name the endpoint that is told when another one is disabled, fails, or recovers. Default: nobody is told.
+	Alerts Alerts
+
 	// Trace is told of what maintenance does. Default: nobody is.
 	Trace Trace
 
@@ -58,7 +69,8 @@ type Trace struct {
 	RenewFailed   func(error)                // the lease could not be renewed; it is tried again
 	Expired       func(ids []int64, n int64) // processes whose lease ended, and how many lanes were freed
 	Partitions    func(made int)             // partitions were created
-	Dropped       func(partition string)     // retention dropped a partition
+	Dropped       func(DroppedPartition)     // retention dropped a day of the log
+	LogFull       func(status.LogState)      // the log has grown beyond its limit and nothing more may be dropped, or is within it again
 	UpkeepFailed  func(task string, err error)
 	Queue         func(QueueAlarm) // a queue has come close to its limit, reached it, or left it
 	CommitInDoubt func(error)      // the connection broke during COMMIT; the outcome is being looked up
@@ -71,6 +83,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Retention == 0 {
 		c.Retention = 30 * 24 * time.Hour
+	}
+	if c.AttemptRetention == 0 {
+		c.AttemptRetention = c.Retention
 	}
 	if c.Lease == 0 {
 		c.Lease = 30 * time.Second
@@ -109,6 +124,15 @@ func (c Config) Validate() error {
 	}
 	if c.Retention < 24*time.Hour {
 		bad("state.retention: %s is shorter than 24h", c.Retention)
+	}
+	switch {
+	case c.AttemptRetention < 24*time.Hour:
+		bad("state.attempt_retention: %s is shorter than 24h", c.AttemptRetention)
+	case c.AttemptRetention > c.Retention:
+		bad("state.attempt_retention: %s is longer than state.retention", c.AttemptRetention)
+	}
+	if c.RetentionSize < 0 {
+		bad("state.retention_size: a size cannot be negative")
 	}
 	if c.Lease < time.Second {
 		bad("state.lease: %s is shorter than 1s", c.Lease)

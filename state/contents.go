@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,15 @@ func (db *DB) Contents(ctx context.Context) (*Contents, error) {
 			return err
 		},
 		func(ctx context.Context) error {
+			rows, err := db.pool.Query(ctx, db.sql(`SELECT endpoint, count(*) FROM {schema}.waiting GROUP BY endpoint ORDER BY endpoint`))
+			if err != nil {
+				return err
+			}
+			waiting, err := pgx.CollectRows(rows, pgx.RowToStructByPos[PendingCount])
+			c.addPending(waiting)
+			return err
+		},
+		func(ctx context.Context) error {
 			return db.pool.QueryRow(ctx, db.sql(`SELECT count(*) FROM {schema}.dead_letter`)).Scan(&c.Dead)
 		},
 		func(ctx context.Context) error {
@@ -77,6 +87,17 @@ func (db *DB) Contents(ctx context.Context) (*Contents, error) {
 		}
 	}
 	return c, nil
+}
+
+// addPending adds what waits in another place than the queue.
+func (c *Contents) addPending(more []PendingCount) {
+	for _, m := range more {
+		if i := slices.IndexFunc(c.Pending, func(p PendingCount) bool { return p.Endpoint == m.Endpoint }); i >= 0 {
+			c.Pending[i].Deliveries += m.Deliveries
+		} else {
+			c.Pending = append(c.Pending, m)
+		}
+	}
 }
 
 // running lists the processes that are alive, or may be.

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,21 +30,30 @@ type DB struct {
 	texts  sync.Map      // statement template → SQL with the schema's name
 	grace  time.Duration // how long a commit in doubt is looked up after its caller's time has ended
 	regain time.Duration // after which the reader makes a new session when its own broke
+	window int           // rows that a list looks at for one page
 
-	stats statistics
+	stats  statistics
+	oldest oldest
+
+	renewed atomic.Pointer[renewed] // what Reconfigure has changed; nil before
 }
 
 // session pins what a role's or database's defaults may have changed. Joins by nested loops over indexes
 // are the only good plans for the hot statements; a planner that last saw an empty queue would choose
 // others (design of queue tables), and statements that read widely allow them again.
-// A client that vanished within a transaction must not keep lane locks, nor the right to read, for longer than its lease.
+// A client that vanished within a transaction must not keep lane locks, nor the right to read, for longer than its lease; one whose machine
+// has vanished for no longer than its silence takes to be noticed.
 const session = `
 SELECT set_config('search_path', '', false);
 SET synchronous_commit = on;
 SET TimeZone = 'UTC';
-SET statement_timeout = '2min';
+SET statement_timeout = '%[2]dms';
 SET lock_timeout = '40s';
-SET idle_in_transaction_session_timeout = '%dms';
+SET idle_in_transaction_session_timeout = '%[1]dms';
+SET tcp_keepalives_idle = 2;
+SET tcp_keepalives_interval = 1;
+SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '5s';
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_read_only = off;
 SET jit = off;
@@ -52,9 +62,12 @@ SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET enable_bitmapscan = off`
 
+// statementTimeout bounds every statement of a session.
+const statementTimeout = 2 * time.Minute
+
 // session returns the statements that begin every session.
 func (c Config) session() string {
-	return fmt.Sprintf(session, min(20*time.Second, c.Lease).Milliseconds())
+	return fmt.Sprintf(session, min(20*time.Second, c.Lease).Milliseconds(), statementTimeout.Milliseconds())
 }
 
 // Open connects. The caller closes the DB.
@@ -80,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		}
 		return learn(ctx, conn)
 	}
-	db := &DB{cfg: cfg, schema: ident(cfg.Schema), role: pc.ConnConfig.User, database: pc.ConnConfig.Database, grace: 5 * time.Second, regain: roleRegain}
+	db := &DB{cfg: cfg, schema: ident(cfg.Schema), role: pc.ConnConfig.User, database: pc.ConnConfig.Database, grace: 5 * time.Second, regain: roleRegain, window: listWindow}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return nil, db.translate("connect", err)
 	}
@@ -151,11 +164,18 @@ func (db *DB) lockKey(purpose string) int64 {
 // Ping reports whether the state database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.translate("ping", db.pool.Ping(ctx)) }
 
-// read runs one read-only transaction in which the planner may use every kind of plan.
+// read runs one read-only transaction in which the planner may use every kind of plan. When the caller's time is limited, the server
+// gives up at its end too.
 func (db *DB) read(ctx context.Context, op string, fn func(pgx.Tx) error) error {
 	err := pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		const wide = `SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on; SET LOCAL lock_timeout = '5s'`
-		if err := tx.Conn().PgConn().Exec(ctx, wide).Close(); err != nil {
+		statement := wide
+		if end, limited := ctx.Deadline(); limited {
+			if left := time.Until(end); left < statementTimeout {
+				statement += fmt.Sprintf("; SET LOCAL statement_timeout = %d", max(left.Milliseconds(), 1))
+			}
+		}
+		if err := tx.Conn().PgConn().Exec(ctx, statement).Close(); err != nil {
 			return err
 		}
 		return fn(tx)

@@ -118,11 +118,17 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, queues bool, fn
 		}
 		done += int64(len(list))
 		after = list[len(list)-1].seq
-		f.report(done)
+		f.report(done, after)
 	}
 }
 
-func (f Filter) report(done int64) {
+// report tells how many are done, and up to where.
+func (f Filter) report(done, after int64) {
+	if f.Rest != nil {
+		rest := f
+		rest.After, rest.Rest = after, nil
+		*f.Rest = rest
+	}
 	if f.Progress != nil {
 		f.Progress(done)
 	}
@@ -142,9 +148,9 @@ func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) 
 	const move = `WITH gone AS (
 			DELETE FROM {schema}.dead_letter x USING unnest($1::bigint[], $2::bigint[]) u (was, becomes) WHERE x.seq = u.was RETURNING x.*, u.becomes AS new_seq
 		), logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again)
 			SELECT new_seq, (now() AT TIME ZONE 'UTC')::date, id, endpoint, lane, rule, event, model, record, op, late OR NOT holds, commit_lsn, xid, commit_at, now(),
-				content_type, body, epoch, sequence FROM gone
+				content_type, body, epoch, sequence, true FROM gone
 			WHERE NOT EXISTS (SELECT FROM {schema}.delivery d WHERE d.day = (now() AT TIME ZONE 'UTC')::date AND d.seq = gone.new_seq)
 		), tallied AS (
 			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes)
@@ -185,14 +191,21 @@ func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) 
 	})
 }
 
-// openLanes makes the lanes that deliveries go to, or locks them, in order.
+// openLanes makes the lanes that deliveries go to, or locks them, in order. What held its lane comes back in front: should somebody have the lane
+// in hand, the column back tells.
 func (db *DB) openLanes(b *pgx.Batch, list []deadLetter) {
-	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due)
-		SELECT u.endpoint, u.key, now() FROM (SELECT DISTINCT endpoint, key FROM unnest($1::text[], $2::text[]) u (endpoint, key)) u
-		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
-		ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
+	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due, back)
+		SELECT u.endpoint, u.key, now(), min(u.back) FROM unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, key, back)
+		GROUP BY u.endpoint, u.key ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
+		ON CONFLICT (endpoint, key) DO UPDATE SET back = least(l.back, excluded.back) WHERE excluded.back < coalesce(l.back, excluded.back + 1)`
 	endpoints, keys := splitKeys(keysOf(list))
-	b.Queue(db.sql(open), endpoints, keys)
+	back := make([]*int64, len(list))
+	for i := range list {
+		if list[i].holds {
+			back[i] = &list[i].seq
+		}
+	}
+	b.Queue(db.sql(open), endpoints, keys, back)
 }
 
 // unhold lets lanes go on that no dead letter holds any more; those without queue rows end.
@@ -223,9 +236,6 @@ func (db *DB) unhold(b *pgx.Batch, list []deadLetter) {
 // discardDead deletes dead letters.
 func (db *DB) discardDead(ctx context.Context, t *transaction, list []deadLetter) error {
 	const remove = `DELETE FROM {schema}.dead_letter WHERE seq = ANY($1)`
-	const count = `INSERT INTO {schema}.endpoint AS e (name, discarded)
-		SELECT u.endpoint, count(*) FROM unnest($1::text[]) u (endpoint) GROUP BY 1 ORDER BY 1
-		ON CONFLICT (name) DO UPDATE SET discarded = e.discarded + excluded.discarded`
 	seqs, endpoints, numbers, y := make([]int64, len(list)), make([]string, len(list)), make([]missing, len(list)), tally{}
 	for i, d := range list {
 		u := y.at(d.laneKey.endpoint)
@@ -237,9 +247,13 @@ func (db *DB) discardDead(ctx context.Context, t *transaction, list []deadLetter
 		db.unhold(b, list)
 		db.noteGaps(b, numbers, gapDiscarded)
 		y.queue(db, b)
-		b.Queue(db.sql(count), endpoints)
+		b.Queue(db.sql(countDiscarded), endpoints)
 	})
 }
+
+const countDiscarded = `INSERT INTO {schema}.endpoint AS e (name, discarded)
+	SELECT u.endpoint, count(*) FROM unnest($1::text[]) u (endpoint) GROUP BY 1 ORDER BY 1
+	ON CONFLICT (name) DO UPDATE SET discarded = e.discarded + excluded.discarded`
 
 func keysOf(list []deadLetter) []laneKey {
 	keys := make([]laneKey, len(list))

@@ -10,6 +10,8 @@
 //   - Reader: the process that has the right to read the slot. The others stand by: they deliver, and contend for the right.
 //   - Log: the tables delivery and attempt, one partition per UTC day, written once and dropped by the day.
 //   - Queue: a small row per delivery that has not ended. The log has its body.
+//   - Waiting: a row per rule, endpoint and record whose window has not ended (debounce): the last delivery, which the log has. It is released, that
+//     is moved to queue and lane, when it is due, or superseded by a later one.
 //   - Lane: the row that says who may send a lane's deliveries, and from when on.
 //   - Dead letter, parked event: full copies, independent of the log's retention.
 //   - Number: a delivery's place in its endpoint's sequence. Gap: numbers that will never arrive, and why.
@@ -29,7 +31,7 @@
 // # Locks
 //
 // Every transaction takes its row locks in this order, which is why none of them
-// can deadlock: dead letters or parked events, source, lanes by (endpoint, key), queue, endpoints and rules by name, gaps, sizes by endpoint.
+// can deadlock: dead letters, parked events or what waits, source, lanes by (endpoint, key), queue, endpoints and rules by name, gaps, sizes by endpoint.
 // Enqueue locks the lanes that it finds, Finish locks a lane in one statement and looks for
 // its next delivery in a later one, which has a younger snapshot: either Finish
 // sees what was enqueued, or Enqueue finds the lane gone and makes it anew. No wake-up is lost.

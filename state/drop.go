@@ -58,7 +58,7 @@ func (p *Process) dropOldest(ctx context.Context, endpoint string, need Limit) e
 				return err
 			}
 			list = need.first(list)
-			gone, err := p.db.dropPending(ctx, t, list)
+			gone, err := p.db.dropPending(ctx, t, list, false)
 			for _, r := range list {
 				if bytes, ok := gone[r.seq]; ok {
 					need.Rows, need.Bytes = need.Rows-1, need.Bytes-bytes
@@ -116,21 +116,22 @@ func (p *Process) cursor(ctx context.Context, endpoint string) (dropCursor, erro
 	return c, err
 }
 
-// lockFree locks lanes that nobody has in hand, in order, and passes over those that another session has locked. As in
+// lockFree locks lanes that nobody has in hand, in order. As in
 // every hot statement, lanes are looked up one by one from arrays: a condition on the endpoint alone is all that a planner needs to read all of its lanes.
 const lockFree = `SELECT u.n, l.ctid::text, l.held
 	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY u (endpoint, key, n)
 	JOIN {schema}.lane l ON l.endpoint = u.endpoint AND l.key = u.key
 	WHERE l.owner IS NULL
 	ORDER BY l.endpoint, l.key
-	FOR UPDATE OF l SKIP LOCKED`
+	FOR UPDATE OF l`
 
 // removeQueued takes rows out of the queue and tells which it found.
 const removeQueued = `DELETE FROM {schema}.queue q USING unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, lane, seq)
 	WHERE q.endpoint = u.endpoint AND q.lane = u.lane AND q.seq = u.seq RETURNING q.seq, q.bytes`
 
-// dropPending takes rows out of the queue, unless their lane is in somebody's hands, and returns which, with their bytes.
-func (db *DB) dropPending(ctx context.Context, t *transaction, list []pendingRow) (map[int64]int64, error) {
+// dropPending takes rows out of the queue, unless their lane is in somebody's hands, and returns which, with their bytes. A limit passes over lanes
+// that another session has locked; a person, who discards, waits for them.
+func (db *DB) dropPending(ctx context.Context, t *transaction, list []pendingRow, discard bool) (map[int64]int64, error) {
 	keys := make([]laneKey, len(list))
 	for i, r := range list {
 		keys[i] = laneKey{r.endpoint, r.lane}
@@ -141,7 +142,11 @@ func (db *DB) dropPending(ctx context.Context, t *transaction, list []pendingRow
 	free := map[laneKey]bool{}
 	var lanes []wanted // that end with their last row
 	if err := t.send(ctx, func(b *pgx.Batch) {
-		b.Queue(db.sql(lockFree), endpoints, names).Query(func(rows pgx.Rows) error {
+		lock := lockFree + " SKIP LOCKED"
+		if discard {
+			lock = lockFree
+		}
+		b.Queue(db.sql(lock), endpoints, names).Query(func(rows pgx.Rows) error {
 			var n int64
 			var tid string
 			var held bool
@@ -183,19 +188,40 @@ func (db *DB) dropPending(ctx context.Context, t *transaction, list []pendingRow
 	for _, r := range list {
 		if bytes, ok := gone[r.seq]; ok {
 			u := y.at(r.endpoint)
-			u.Pending, u.PendingBytes, u.Dropped = u.Pending-1, u.PendingBytes-bytes, u.Dropped+1
+			u.Pending, u.PendingBytes = u.Pending-1, u.PendingBytes-bytes
+			if !discard {
+				u.Dropped++
+			}
 			numbers = append(numbers, r.missing)
 		}
 	}
 	var empty []string
+	var fresh []laneKey // in front is now what was never tried: it need not wait as what was in front of it had to
 	for _, f := range left {
-		if len(f.heads) == 0 {
+		switch {
+		case len(f.heads) == 0:
 			empty = append(empty, f.tid)
+		case discard && f.heads[0].attempts == 0:
+			fresh = append(fresh, f.laneKey)
 		}
 	}
 	return gone, t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(db.sql(deleteLanes), empty)
-		db.noteGaps(b, numbers, gapDropped)
+		if len(fresh) > 0 {
+			endpoints, keys := splitKeys(fresh)
+			b.Queue(db.sql(dueNow), endpoints, keys)
+		}
+		if !discard {
+			db.noteGaps(b, numbers, gapDropped)
+			y.queue(db, b)
+			return
+		}
+		discarded := make([]string, len(numbers))
+		for i, m := range numbers {
+			discarded[i] = m.endpoint
+		}
+		db.noteGaps(b, numbers, gapDiscarded)
 		y.queue(db, b)
+		b.Queue(db.sql(countDiscarded), discarded)
 	})
 }

@@ -2,42 +2,140 @@ package state
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walhook/delivery"
+	"walhook/status"
 )
 
-const disableEndpoint = `INSERT INTO {schema}.endpoint AS e (name, disabled_at, disabled_reason) VALUES ($1, now(), $2)
-	ON CONFLICT (name) DO UPDATE SET disabled_at = now(), disabled_reason = excluded.disabled_reason WHERE e.disabled_at IS NULL`
+// disableEndpoint disables an endpoint unless it is; $3 says that a notice tells of it.
+const disableEndpoint = `INSERT INTO {schema}.endpoint AS e (name, disabled_at, disabled_reason, noticed, flow_version) VALUES ($1, now(), $2, $3, 1)
+	ON CONFLICT (name) DO UPDATE SET disabled_at = now(), disabled_reason = excluded.disabled_reason, noticed = e.noticed OR excluded.noticed,
+		flow_version = e.flow_version + 1 WHERE e.disabled_at IS NULL
+	RETURNING disabled_at, coalesce(failing_since, disabled_at), failures`
 
-// DisableEndpoint keeps deliveries of an endpoint waiting, for a reason that people read. An endpoint that is disabled already keeps its first
-// reason. What is in flight, or in the memory of a process, may still be sent.
-func (db *DB) DisableEndpoint(ctx context.Context, name, reason string) error {
-	if reason == "" {
-		reason = "disabled"
-	}
-	_, err := db.pool.Exec(ctx, db.sql(disableEndpoint), name, clean(reason))
-	return db.translate("disable endpoint", err)
-}
-
-// EnableEndpoint lets deliveries of an endpoint go again and reports whether it was disabled.
-func (db *DB) EnableEndpoint(ctx context.Context, name string) (bool, error) {
-	const enable = `UPDATE {schema}.endpoint SET disabled_at = NULL, disabled_reason = NULL WHERE name = $1 AND disabled_at IS NOT NULL`
-	tag, err := db.pool.Exec(ctx, db.sql(enable), name)
-	return tag.RowsAffected() > 0, db.translate("enable endpoint", err)
-}
-
-// DisabledEndpoints returns the disabled endpoints and why each is.
-func (db *DB) DisabledEndpoints(ctx context.Context) (map[string]string, error) {
-	const read = `SELECT name, disabled_reason FROM {schema}.endpoint WHERE disabled_at IS NOT NULL`
-	disabled := map[string]string{}
-	rows, err := db.pool.Query(ctx, db.sql(read))
-	if err != nil {
-		return nil, db.translate("read disabled endpoints", err)
-	}
-	var name, reason string
-	_, err = pgx.ForEachRow(rows, []any{&name, &reason}, func() error {
-		disabled[name] = reason
+// queueDisable queues it, and notes in told what the alert endpoint is to be told of it: nothing if it was disabled before.
+func (db *DB) queueDisable(b *pgx.Batch, name, reason string, told *[]delivery.Notice) {
+	notice := db.alerts().about(name)
+	b.Queue(db.sql(disableEndpoint), name, clean(reason), notice).QueryRow(func(row pgx.Row) error {
+		n := delivery.Notice{Event: delivery.NoticeDisabled, Endpoint: name, Reason: reason}
+		switch err := row.Scan(&n.At, &n.Since, &n.Failures); {
+		case noRows(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		if notice {
+			*told = append(*told, n)
+		}
 		return nil
 	})
-	return disabled, db.translate("read disabled endpoints", err)
+}
+
+// PauseEndpoint keeps deliveries of an endpoint waiting until ResumeEndpoint, for a reason that people read, and reports whether it was not paused before. Running
+// processes act on it within about a second; requests under way go on. An endpoint that is paused keeps its first reason.
+func (db *DB) PauseEndpoint(ctx context.Context, name, reason string) (changed bool, err error) {
+	const pause = `INSERT INTO {schema}.endpoint AS e (name, paused_at, paused_reason, flow_version) VALUES ($1, now(), $2, 1)
+		ON CONFLICT (name) DO UPDATE SET paused_at = now(), paused_reason = excluded.paused_reason, flow_version = e.flow_version + 1 WHERE e.paused_at IS NULL`
+	if reason == "" {
+		reason = "by hand"
+	}
+	tag, err := db.pool.Exec(ctx, db.sql(pause), name, clean(reason))
+	return tag.RowsAffected() > 0, db.translate("pause endpoint", err)
+}
+
+// Resumed says what an endpoint was before it was resumed.
+type Resumed struct {
+	Paused, Disabled, Open bool // paused by a person; disabled; its breaker was open
+}
+
+// Any says that there was something to resume from.
+func (r Resumed) Any() bool { return r.Paused || r.Disabled || r.Open }
+
+// ResumeEndpoint lets deliveries of an endpoint go again: of one that was paused with a slow start, of one that was disabled, or whose
+// breaker is open, with a probe at once. The time in which nothing was sent does not count as time in which it failed.
+func (db *DB) ResumeEndpoint(ctx context.Context, name string) (was Resumed, err error) {
+	const resume = `WITH was AS (
+			SELECT name, paused_at IS NOT NULL AS paused, disabled_at IS NOT NULL AS disabled, open_since IS NOT NULL AS open
+			FROM {schema}.endpoint WHERE name = $1 FOR UPDATE
+		)
+		UPDATE {schema}.endpoint e SET paused_at = NULL, paused_reason = NULL, disabled_at = NULL, disabled_reason = NULL,
+			failures = CASE WHEN was.paused OR was.disabled THEN 0 ELSE e.failures END, failing_since = CASE WHEN NOT (was.paused OR was.disabled) THEN e.failing_since END,
+			open_since = CASE WHEN was.disabled OR was.open THEN coalesce(e.open_since, now()) END,
+			open_until = CASE WHEN was.disabled OR was.open THEN now() END,
+			open_reason = CASE WHEN was.disabled OR was.open THEN coalesce(e.open_reason, '` + status.ResumedReason + `') END,
+			flow_version = e.flow_version + 1
+		FROM was WHERE e.name = was.name AND (was.paused OR was.disabled OR was.open)
+		RETURNING was.paused, was.disabled, was.open`
+	err = db.pool.QueryRow(ctx, db.sql(resume), name).Scan(&was.Paused, &was.Disabled, &was.Open)
+	if noRows(err) {
+		return Resumed{}, nil
+	}
+	return was, db.translate("resume endpoint", err)
+}
+
+// ReadFlow implements [delivery.FlowStore].
+func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, int, error) {
+	const (
+		read = `SELECT name, flow_version, paused_at IS NOT NULL, coalesce(paused_reason, disabled_reason, ''), failures, failing_since, open_since, open_until,
+			coalesce(open_reason, ''), pauses, noticed, last_success_at FROM {schema}.endpoint`
+		// A program that has begun anew, as after a reload, has two rows until its old lease ends.
+		count = `SELECT count(DISTINCT (host, place, pid, birth)) FROM {schema}.process WHERE lease_until > now()`
+	)
+	states, processes := map[string]delivery.FlowState{}, 0
+	b := &pgx.Batch{}
+	b.Queue(p.db.sql(read)).Query(func(rows pgx.Rows) error {
+		var name string
+		var s delivery.FlowState
+		var failing, since, until, success *time.Time
+		_, err := pgx.ForEachRow(rows, []any{&name, &s.Version, &s.Paused, &s.Blocked, &s.Failures, &failing, &since, &until, &s.OpenReason, &s.Pauses, &s.Noticed, &success}, func() error {
+			s.FailingSince, s.OpenSince, s.OpenUntil, s.LastSuccess = timeOf(failing), timeOf(since), timeOf(until), timeOf(success)
+			states[name] = s
+			return nil
+		})
+		return err
+	})
+	b.Queue(p.db.sql(count)).QueryRow(func(row pgx.Row) error { return row.Scan(&processes) })
+	err := p.db.pool.SendBatch(ctx, b).Close()
+	return states, processes, p.db.translate("read the state of endpoints", err)
+}
+
+// SaveFlow implements [delivery.FlowStore].
+func (p *Process) SaveFlow(ctx context.Context, endpoint string, s delivery.FlowState, event string) (saved bool, err error) {
+	const save = `INSERT INTO {schema}.endpoint AS e (name, failures, failing_since, open_since, open_until, open_reason, pauses, noticed, flow_version)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint + 1)
+		ON CONFLICT (name) DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since, open_since = excluded.open_since,
+			open_until = excluded.open_until, open_reason = excluded.open_reason, pauses = excluded.pauses, noticed = excluded.noticed, flow_version = excluded.flow_version
+		WHERE e.flow_version = $9`
+	var reason *string
+	if !s.OpenSince.IsZero() {
+		text := clean(s.OpenReason)
+		reason = &text
+	}
+	args := []any{endpoint, s.Failures, orNull(s.FailingSince), orNull(s.OpenSince), orNull(s.OpenUntil), reason, s.Pauses, s.Noticed, s.Version}
+	if event == "" || !p.db.alerts().about(endpoint) {
+		tag, err := p.db.pool.Exec(ctx, p.db.sql(save), args...)
+		return tag.RowsAffected() > 0, p.db.translate("store the state of an endpoint", err)
+	}
+	n := delivery.Notice{Event: event, Endpoint: endpoint, Reason: s.OpenReason, Since: s.OpenSince, Failures: s.Failures, At: time.Now().UTC().Truncate(time.Microsecond)}
+	err = p.db.withPartitions(ctx, func() error {
+		return p.db.transact(ctx, "store the state of an endpoint", func(t *transaction) error {
+			if err := p.db.lockSource(ctx, t); err != nil {
+				return err
+			}
+			if err := t.send(ctx, func(b *pgx.Batch) {
+				b.Queue(p.db.sql(save), args...).Exec(func(tag pgconn.CommandTag) error {
+					saved = tag.RowsAffected() > 0
+					return nil
+				})
+			}); err != nil || !saved {
+				return err
+			}
+			return p.db.tell(ctx, t, n)
+		})
+	})
+	return saved && err == nil, err
 }

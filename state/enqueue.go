@@ -16,9 +16,14 @@ import (
 // finds it only for the process that is the reader, see [Reader], and only at the position that the batch starts from.
 //
 //   - seq is given out under the lock on the source row, so its order is the order of commits.
-//   - The row of a lane that exists is locked and left as it is: DO UPDATE … WHERE false. Only new ones are returned.
+//   - The row of a lane that exists is locked and left as it is, unless something of a higher priority comes into it. Only new ones are
+//     returned: of a row that was raised, xmax is this transaction, which has locked it before.
+//   - A delivery whose size is -1 is set aside, see aside.
 //   - A lane gets an owner only while the process row is there, which is locked before any lane and for the rest of the transaction (see
 //     expireOthers), and only at endpoints that are not disabled.
+//
+// Arrays are unnested in the list of columns, and not in FROM, where each of them would be written to a tuplestore and read from it again: that
+// took a sixth of the statement's time.
 //
 // An id is not unique in the log: what was sent again is logged again. That a transaction read twice is enqueued once
 // is the position's work.
@@ -33,26 +38,29 @@ WITH me AS (
 	RETURNING last_seq - cardinality($1::text[]) AS base, epoch, %[3]s AS last, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day, (SELECT id FROM me) AS me
 ), logged AS (
 	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
-	SELECT s.base + u.n, s.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body,
-		s.epoch, s.last[u.which] - u.back
-	FROM source s CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::text[], $10::bigint[], $11::timestamptz[], $12::text[], $13::bytea[], $26::bigint[], $31::integer[]) WITH ORDINALITY
-		u (id, endpoint, lane, rule, event, model, record, op, lsn, xid, commit_at, content_type, body, back, which, n)
+	SELECT u.seq, u.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body,
+		u.epoch, u.last[u.which] - u.back
+	FROM (SELECT generate_series(s.base + 1, s.base + cardinality($1::text[])) AS seq, s.day, s.epoch, s.last, unnest($1::text[]) AS id, unnest($2::text[]) AS endpoint,
+		unnest($3::text[]) AS lane, unnest($4::text[]) AS rule, unnest($5::text[]) AS event, unnest($6::text[]) AS model, unnest($7::text[]) AS record,
+		unnest($8::text[]) AS op, unnest($9::text[]) AS lsn, unnest($10::bigint[]) AS xid, unnest($11::timestamptz[]) AS commit_at,
+		unnest($12::text[]) AS content_type, unnest($13::bytea[]) AS body, unnest($26::bigint[]) AS back, unnest($31::integer[]) AS which FROM source s) u
 ), queued AS (
 	INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
-	SELECT u.endpoint, u.lane, s.base + u.n, s.day, u.bytes
-	FROM source s CROSS JOIN unnest($2::text[], $3::text[], $14::integer[]) WITH ORDINALITY u (endpoint, lane, bytes, n)
+	SELECT u.endpoint, u.lane, u.seq, u.day, u.bytes
+	FROM (SELECT generate_series(s.base + 1, s.base + cardinality($1::text[])) AS seq, s.day, unnest($2::text[]) AS endpoint, unnest($3::text[]) AS lane,
+		unnest($14::integer[]) AS bytes FROM source s) u
+	WHERE u.bytes >= 0
 ), tallied AS (
 	INSERT INTO {schema}.tally (endpoint, pending, pending_bytes)
 	SELECT e.name, e.rows, e.bytes FROM source s CROSS JOIN unnest($27::text[], $29::bigint[], $30::bigint[]) e (name, rows, bytes) WHERE e.rows > 0
 ), lanes AS (
-	INSERT INTO {schema}.lane AS l (endpoint, key, owner, due)
-	SELECT u.endpoint, u.key, CASE WHEN u.take AND u.endpoint <> ALL ((SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL)::text[])
-		THEN s.me END, now()
-	FROM source s CROSS JOIN unnest($15::text[], $16::text[], $17::boolean[]) u (endpoint, key, take)
+	INSERT INTO {schema}.lane AS l (endpoint, key, owner, due, priority)
+	SELECT u.endpoint, u.key, CASE WHEN u.take AND u.endpoint <> ALL ((SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL OR paused_at IS NOT NULL)::text[])
+		THEN u.me END, now(), u.priority
+	FROM (SELECT s.me, unnest($15::text[]) AS endpoint, unnest($16::text[]) AS key, unnest($17::boolean[]) AS take, unnest($32::smallint[]) AS priority FROM source s) u
 	ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
-	ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false
-	RETURNING l.endpoint, l.key, l.owner
+	ON CONFLICT (endpoint, key) DO UPDATE SET priority = excluded.priority WHERE l.priority < excluded.priority
+	RETURNING l.endpoint, l.key, CASE WHEN l.xmax = 0 THEN l.owner END AS owner
 )
 SELECT s.base, s.tid::text, now(), s.epoch, s.last,
 	(SELECT coalesce(array_agg(endpoint), '{}') FROM lanes WHERE owner IS NOT NULL),
@@ -82,23 +90,31 @@ func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(
 	}
 	numbers := numberOff(batch.Deliveries)
 	back := numbers.back(nil, a.admitted)
-	more := pendingOf(a.admitted)
+	queued, aside := setAside(a.admitted)
+	more := pendingOf(queued)
 	rows, bytes := more.columns(numbers.endpoints)
 	within := *batch
 	within.Deliveries = a.admitted
-	g := groupByLane(a.admitted)
+	g := groupByLane(queued)
 	wanted := make([]bool, len(g.keys))
 	for i, k := range g.keys {
 		wanted[i] = take != nil && take(k.endpoint, len(g.lanes[k]))
 	}
-	args := append(p.enqueueArgs(&within, g, wanted), back, numbers.endpoints, numbers.counts, rows, bytes, numbers.which(a.admitted))
+	args := append(p.enqueueArgs(&within, g, wanted), back, numbers.endpoints, numbers.counts, rows, bytes, numbers.which(a.admitted), g.priorities())
 	var r enqueued
 	err = p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "enqueue", func(t *transaction) error {
-			var err error
+			err := aside.lock(ctx, p.db, t)
+			if err != nil {
+				return err
+			}
 			if r, err = p.enqueue(ctx, t, &within, args); err == nil && a.limited() {
 				numbers.assign(a.parked, numbers.back(a.admitted, a.parked), r.epoch, r.last)
 				err = a.note(ctx, p.db, t)
+			}
+			if err == nil && !aside.empty() {
+				r.assign(a.admitted, numbers, back)
+				err = aside.write(ctx, p.db, t)
 			}
 			failpoint.Hit(failpoint.Enqueue)
 			return err
@@ -115,15 +131,22 @@ func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(
 	p.mu.Unlock()
 	p.db.stats.enqueued(batch, r.at)
 	p.estimate.enqueued(more)
-	for i, d := range a.admitted {
-		d.Seq, d.Enqueued = r.base+int64(i)+1, r.at
-	}
-	numbers.assign(a.admitted, back, r.epoch, r.last)
+	p.estimate.enqueued(aside.grown())
+	p.wakeRelease(aside.wait())
+	r.assign(a.admitted, numbers, back)
 	lanes := make([]delivery.Lane, len(r.acquired))
 	for i, k := range r.acquired {
-		lanes[i] = delivery.Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: g.lanes[k]}
+		lanes[i] = delivery.Lane{Endpoint: k.endpoint, Key: k.key, Deliveries: g.lanes[k], Priority: g.priority(k)}
 	}
 	return lanes, nil
+}
+
+// assign gives deliveries their place and their numbers.
+func (r *enqueued) assign(deliveries []*delivery.Delivery, numbers numbering, back []int64) {
+	for i, d := range deliveries {
+		d.Seq, d.Enqueued = r.base+int64(i)+1, r.at
+	}
+	numbers.assign(deliveries, back, r.epoch, r.last)
 }
 
 // Advance moves the position on when nothing is to be delivered: idle progress (invariant 1).
@@ -216,7 +239,9 @@ func (p *Process) enqueueArgs(batch *delivery.Batch, g grouped, wanted []bool) [
 		if body[i] = d.Body; body[i] == nil {
 			body[i] = []byte{} // nil would be NULL
 		}
-		bytes[i] = int32(len(d.Body))
+		if bytes[i] = int32(len(d.Body)); d.Aside() {
+			bytes[i] = -1
+		}
 	}
 	laneEndpoints, laneKeys := splitKeys(g.keys)
 	p.mu.Lock()

@@ -13,14 +13,21 @@ import (
 )
 
 // lockLanes locks the lanes that this process still owns, in order.
-const lockLanes = `SELECT u.n, l.ctid::text
+const lockLanes = `SELECT u.n, l.ctid::text, l.priority, coalesce(l.back, 0)
 	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY u (endpoint, key, n)
 	JOIN {schema}.lane l ON l.endpoint = u.endpoint AND l.key = u.key
 	WHERE l.owner = $3
 	ORDER BY l.endpoint, l.key
 	FOR UPDATE OF l`
 
-const disabledEndpoints = `SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL`
+// generic keeps the server from planning the statements of a Finish anew for the few rows of each: that costs more than to run them, and the plans
+// are the same. choosing takes it back for what reads partitions, of which a plan for any day has to lock all.
+const (
+	generic  = "SET LOCAL plan_cache_mode = force_generic_plan"
+	choosing = "SET LOCAL plan_cache_mode = auto"
+)
+
+const disabledEndpoints = `SELECT coalesce(array_agg(name), '{}') FROM {schema}.endpoint WHERE disabled_at IS NOT NULL OR paused_at IS NOT NULL`
 
 // finishing is one lane of a Finish.
 type finishing struct {
@@ -39,7 +46,14 @@ func (p *Process) Finish(ctx context.Context, outcomes []delivery.Outcome, perLa
 	var w *writing
 	err := p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "finish", func(t *transaction) (err error) {
-			ready, w, err = p.finish(ctx, t, outcomes, perLane)
+			if p.tells(outcomes) {
+				if err := p.db.lockSource(ctx, t); err != nil {
+					return err
+				}
+			}
+			if ready, w, err = p.finish(ctx, t, outcomes, perLane); err == nil {
+				err = p.db.tell(ctx, t, w.told...)
+			}
 			failpoint.Hit(failpoint.Finish)
 			return err
 		})
@@ -53,6 +67,7 @@ func (p *Process) Finish(ctx context.Context, outcomes []delivery.Outcome, perLa
 	}
 	failpoint.Hit(failpoint.Finished)
 	p.db.stats.finished(w)
+	p.marks.retried(outcomes)
 	return ready, nil
 }
 
@@ -74,12 +89,12 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 	for _, f := range inOrder(lanes) {
 		switch o := f.last; {
 		case !f.owned || !o.LaneDone:
+		case o.Hold:
+			release.add(f.laneKey, time.Time{}, true)
 		case o.Result == delivery.Retry:
 			release.add(f.laneKey, o.Next, false)
-		case o.Result == delivery.Released:
+		case o.Result == delivery.Released, o.Result == delivery.Regrouped:
 			release.add(f.laneKey, time.Time{}, false)
-		case o.Result == delivery.Dead && o.Hold:
-			release.add(f.laneKey, time.Time{}, true)
 		default:
 			next = append(next, f.wanted)
 		}
@@ -108,6 +123,9 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 	for _, f := range later {
 		stop.add(f.laneKey, time.Time{}, false)
 	}
+	if err := p.db.backAgain(ctx, t, all); err != nil {
+		return nil, nil, err
+	}
 	if len(stop.endpoints) > 0 {
 		if err := t.send(ctx, func(b *pgx.Batch) { stop.queue(p.db, b) }); err != nil {
 			return nil, nil, err
@@ -129,9 +147,10 @@ func (p *Process) lock(ctx context.Context, t *transaction, outcomes []delivery.
 		k := laneOf(o.Delivery)
 		f := lanes[k]
 		if f == nil {
-			f = &finishing{wanted: wanted{laneKey: k}}
-			if k.key == "" { // the one lane of an endpoint: long, and with as many dead entries in front
-				f.after = o.Delivery.Seq - 1
+			// In front lie as many dead entries as the lane had deliveries while somebody's transaction keeps them, in the one lane of an endpoint always.
+			f = &finishing{wanted: wanted{laneKey: k, after: o.Delivery.Seq - 1}}
+			if p.repeats.Load() {
+				f.after = 0 // a commit in doubt may have handed out what had come back, and cleared back
 			}
 			lanes[k] = f
 			keys = append(keys, k)
@@ -142,12 +161,17 @@ func (p *Process) lock(ctx context.Context, t *transaction, outcomes []delivery.
 	endpoints, names := splitKeys(keys)
 	var disabled []string
 	err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(generic)
 		b.Queue(p.db.sql(lockLanes), endpoints, names, p.id).Query(func(rows pgx.Rows) error {
-			var n int64
+			var n, back int64
 			var tid string
-			_, err := pgx.ForEachRow(rows, []any{&n, &tid}, func() error {
+			var priority delivery.Priority
+			_, err := pgx.ForEachRow(rows, []any{&n, &tid, &priority, &back}, func() error {
 				f := lanes[keys[n-1]]
-				f.owned, f.tid = true, tid
+				f.owned, f.tid, f.priority = true, tid, priority
+				if f.back = back > 0; f.back {
+					f.after = min(f.after, back-1)
+				}
 				return nil
 			})
 			return err
@@ -155,6 +179,11 @@ func (p *Process) lock(ctx context.Context, t *transaction, outcomes []delivery.
 		b.Queue(p.db.sql(disabledEndpoints)).QueryRow(func(row pgx.Row) error { return row.Scan(&disabled) })
 	})
 	return lanes, disabled, err
+}
+
+// tells says that the alert endpoint may have to be told what outcomes come to.
+func (p *Process) tells(outcomes []delivery.Outcome) bool {
+	return slices.ContainsFunc(outcomes, func(o delivery.Outcome) bool { return o.Disable != "" && p.db.alerts().about(o.Delivery.Endpoint) })
 }
 
 // inOrder returns the lanes in locking order.

@@ -16,6 +16,9 @@ const (
 	gapDiscarded = "discarded" // a person discarded the dead letter
 	gapDropped   = "dropped"   // the oldest, when a limit was reached
 	gapParked    = "parked"    // never enqueued, while the endpoint was over its limit
+	// A later event came within the window of the rule, and a rule in test mode sends nothing.
+	gapSuperseded = "superseded"
+	gapTest       = "test"
 )
 
 // missing is a number that will never arrive.
@@ -69,9 +72,19 @@ func (db *DB) noteGaps(b *pgx.Batch, list []missing, reason string) {
 	}
 }
 
-// dropGaps removes gaps that have not grown for as long as the log is kept: the log no longer has their neighbours.
+// dropGaps removes gaps that have not grown for as long as the log is kept: the log no longer has their neighbours. Those of deliveries that the log
+// still has stay with it.
 func (db *DB) dropGaps(ctx context.Context) error {
-	const drop = `DELETE FROM {schema}.gap WHERE noted_at < now() - $1::interval`
-	_, err := db.pool.Exec(ctx, db.sql(drop), db.cfg.Retention)
+	const drop = `DELETE FROM {schema}.gap WHERE noted_at < least(now() - $1::interval, $2)`
+	var since time.Time
+	err := db.read(ctx, "list partitions", func(tx pgx.Tx) error {
+		list, err := db.partitions(ctx, tx, false)
+		since = list.since("delivery")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = db.pool.Exec(ctx, db.sql(drop), db.cfg.Retention, since)
 	return db.translate("drop old gaps", err)
 }

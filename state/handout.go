@@ -16,6 +16,9 @@ type wanted struct {
 	tid   string    // of the locked row
 	after int64     // nothing up to this seq is pending: spares the index the dead entries in front
 	due   time.Time // of a claimed lane
+	back  bool      // after was lowered, as something has come back into it
+	// priority is the lane's.
+	priority delivery.Priority
 }
 
 // head is a queue row.
@@ -123,6 +126,9 @@ func (db *DB) load(b *pgx.Batch, lanes []found, rows map[int64]*delivery.Deliver
 			days[h.day] = append(days[h.day], h.seq)
 		}
 	}
+	if len(days) > 0 {
+		b.Queue(choosing)
+	}
 	for day, seqs := range days {
 		b.Queue(db.sql(read), day, seqs).Query(func(r pgx.Rows) error {
 			list, err := pgx.CollectRows(r, scanDelivery)
@@ -137,7 +143,7 @@ func (db *DB) load(b *pgx.Batch, lanes []found, rows map[int64]*delivery.Deliver
 // assemble makes lanes of heads and log rows. Heads without a log row are returned as lost: someone has dropped their partition by hand.
 func assemble(lanes []found, rows map[int64]*delivery.Delivery) (ready []delivery.Lane, lost []found) {
 	for _, f := range lanes {
-		lane := delivery.Lane{Endpoint: f.endpoint, Key: f.key, More: f.more}
+		lane := delivery.Lane{Endpoint: f.endpoint, Key: f.key, More: f.more, Priority: f.priority}
 		gone := found{wanted: f.wanted}
 		for _, h := range f.heads {
 			d, ok := rows[h.seq]

@@ -30,3 +30,43 @@ func TestHeldDeadLetterIsYoungAgain(t *testing.T) {
 		t.Errorf("retried now, its age is %s", age)
 	}
 }
+
+// A batch in which one delivery holds its lane and another disables the endpoint: when the endpoint goes on, the lane still waits.
+func TestHoldOutlivesADisabledEndpoint(t *testing.T) {
+	db := openLedger(t, nil)
+	p := register(t, db)
+	f := newFeed(t, p)
+	d := []*delivery.Delivery{f.delivery("a", "m/1"), f.delivery("a", "m/1"), f.delivery("a", "m/1")}
+	f.enqueue(t, all, d...)
+	dead, last := notDone(outcome(d[1], delivery.Dead)), outcome(d[0], delivery.Retry)
+	dead.Hold, last.Hold, last.Disable, last.Next = true, true, "failing for too long", time.Now()
+	finish(t, p, 4, dead, last)
+	if _, err := db.ResumeEndpoint(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if lanes := claim(t, p, "a", 1, 3); len(lanes) != 0 {
+		t.Errorf("sent past the dead letter that holds: %v", names(lanes))
+	}
+	wantIntact(t, db)
+	if n, err := db.RetryDead(t.Context(), Filter{}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	wantLanes(t, claim(t, p, "a", 1, 3), "a:m/1=1,2,3")
+}
+
+// A dead letter that should hold its lane, and is retried while somebody has the lane in hand, is sent all the same.
+func TestRetriedInFrontOfALaneInHand(t *testing.T) {
+	db := openLedger(t, nil)
+	p := register(t, db)
+	f := newFeed(t, p)
+	d := []*delivery.Delivery{f.delivery("a", "m/1"), f.delivery("a", "m/1")}
+	f.enqueue(t, all, d...)
+	dead := notDone(outcome(d[0], delivery.Dead))
+	dead.Hold = true
+	finish(t, p, 1, dead)
+	if n, err := db.RetryDead(t.Context(), Filter{}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	wantLanes(t, finish(t, p, 1, outcome(d[1], delivery.Delivered)), "a:m/1=1")
+	wantIntact(t, db)
+}

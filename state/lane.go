@@ -47,6 +47,24 @@ func groupByLane(deliveries []*delivery.Delivery) grouped {
 	return g
 }
 
+// priority is a lane's: the highest of what comes into it. What is low in front of it must go first.
+func (g *grouped) priority(k laneKey) delivery.Priority {
+	highest := delivery.PriorityLow
+	for _, d := range g.lanes[k] {
+		highest = max(highest, d.Priority)
+	}
+	return highest
+}
+
+// priorities are the lanes' priorities, in locking order.
+func (g *grouped) priorities() []int16 {
+	list := make([]int16, len(g.keys))
+	for i, k := range g.keys {
+		list[i] = int16(g.priority(k))
+	}
+	return list
+}
+
 // parseLSN reads PostgreSQL's text form.
 func parseLSN(s string) (cdc.LSN, error) {
 	var lsn cdc.LSN

@@ -12,19 +12,6 @@ import (
 	"walhook/delivery"
 )
 
-// State is what has become of a delivery.
-type State string
-
-// The states of a delivery. Which one holds follows from the tables: queue, dead_letter, attempt.
-const (
-	Pending   State = "pending"   // in the queue, not tried yet
-	Retrying  State = "retrying"  // in the queue, failed at least once
-	Dead      State = "dead"      // a dead letter
-	Delivered State = "delivered" // taken by the receiver
-	Discarded State = "discarded" // was a dead letter that someone discarded, or its attempts are past retention
-	Again     State = "again"     // enqueued again later, under the same id
-)
-
 // Filter selects deliveries, dead letters or parked events. Zero fields select everything.
 type Filter struct {
 	State    State    // of ListDeliveries: any when empty
@@ -44,6 +31,9 @@ type Filter struct {
 
 	// Progress is told by commands that work on many how many are done, after each of their transactions. May be nil.
 	Progress func(done int64)
+
+	// Rest, when not nil, is made by commands that work on many the filter that does what they have left: After and Before are set.
+	Rest *Filter
 }
 
 // Listed is one line of a list of deliveries.
@@ -57,7 +47,7 @@ type Listed struct {
 	Status            int       `json:"status,omitempty"`   // of the last answer
 	Ended             time.Time `json:"ended_at,omitzero"`  // when it was delivered or died
 	Bytes             int       `json:"bytes"`              // of the body
-	Disabled          bool      `json:"disabled,omitempty"` // its endpoint is disabled
+	Disabled          bool      `json:"disabled,omitempty"` // its endpoint is paused or disabled
 }
 
 // Attempted is one logged attempt.
@@ -120,16 +110,16 @@ func (f Filter) limit() int {
 	return f.Limit
 }
 
-// listed are the columns of a Listed, from log row d, queue row q, lane l, dead letter x and last attempt a.
+// listed are the columns of a Listed, from log row d, queue row q, lane l, row w of waiting, dead letter x and last attempt a.
 const listedFrom = `
 	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type, d.epoch, d.sequence,
 		coalesce(q.attempts, x.attempts, a.number, 0),
 		CASE WHEN q.attempts = 0 THEN 'pending' WHEN q.attempts > 0 THEN 'retrying' WHEN x.seq IS NOT NULL THEN 'dead'
-			WHEN a.result = 'delivered' THEN 'delivered'
-			WHEN EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq) THEN 'again' ELSE 'discarded' END,
-		coalesce(l.held, false), d.late, CASE WHEN q.seq IS NOT NULL THEN l.due END, coalesce(x.reason, a.reason, ''), coalesce(x.status, a.status, 0),
+			WHEN a.result = 'delivered' THEN 'delivered' WHEN w.seq IS NOT NULL THEN 'waiting'
+			WHEN EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq) THEN 'again' ELSE coalesce(` + unsent + `, 'discarded') END,
+		coalesce(l.held, false), d.late, CASE WHEN q.seq IS NOT NULL THEN l.due ELSE w.due END, coalesce(x.reason, a.reason, ''), coalesce(x.status, a.status, 0),
 		CASE WHEN x.seq IS NOT NULL THEN x.died_at WHEN a.result = 'delivered' THEN a.at END, octet_length(d.body),
-		EXISTS (SELECT FROM {schema}.endpoint e WHERE e.name = d.endpoint AND e.disabled_at IS NOT NULL)`
+		EXISTS (SELECT FROM {schema}.endpoint e WHERE e.name = d.endpoint AND (e.disabled_at IS NOT NULL OR e.paused_at IS NOT NULL))`
 
 const listedJoins = `
 	LEFT JOIN LATERAL (SELECT number, result, reason, class, status, at FROM {schema}.attempt t WHERE t.seq = d.seq AND t.day >= %s
@@ -149,64 +139,6 @@ func scanListed(row pgx.CollectableRow) (l Listed, err error) {
 	d.CommitAt, d.Enqueued = d.CommitAt.UTC(), d.Enqueued.UTC()
 	d.CommitLSN, err = parseLSN(lsn)
 	return l, err
-}
-
-// ListDeliveries returns deliveries without their bodies, newest first. The next page starts Before the last one's Seq.
-// Pending and dead ones are found by their small tables; the others by walking the log down from the newest, which
-// takes longer the rarer they are.
-func (db *DB) ListDeliveries(ctx context.Context, f Filter) ([]Listed, error) {
-	var c conditions
-	f.common(&c, "d", "enqueued_at")
-	if f.Endpoint != "" {
-		c.add("d.endpoint = $%d", f.Endpoint)
-	}
-	if f.Before > 0 {
-		c.add("d.seq < $%d", f.Before)
-	}
-	if f.Error != "" {
-		c.contains("coalesce(x.reason, a.reason, '')", f.Error)
-	}
-	if f.Class != "" {
-		c.add("coalesce(x.class, a.class, '') = $%d", f.Class)
-	}
-	if f.Status != 0 {
-		c.add("coalesce(x.status, a.status, 0) = $%d", f.Status)
-	}
-	if !f.Since.IsZero() && f.State != Dead {
-		c.add("d.day >= $%d::date", f.Since.UTC().Truncate(24*time.Hour))
-	}
-	from := `{schema}.delivery d
-		LEFT JOIN {schema}.queue q ON q.endpoint = d.endpoint AND q.lane = d.lane AND q.seq = d.seq AND q.day = d.day
-		LEFT JOIN {schema}.dead_letter x ON x.seq = d.seq`
-	day := "d.day"
-	switch f.State {
-	case "":
-	case Pending, Retrying:
-		c.add("(q.attempts > 0) = $%d", f.State == Retrying)
-		from = `{schema}.queue q JOIN {schema}.delivery d ON d.day = q.day AND d.seq = q.seq LEFT JOIN {schema}.dead_letter x ON false`
-	case Dead:
-		from = `{schema}.dead_letter d JOIN {schema}.dead_letter x ON x.seq = d.seq LEFT JOIN {schema}.queue q ON false`
-		day = "(d.enqueued_at AT TIME ZONE 'UTC')::date"
-	case Delivered:
-		c.text = append(c.text, "a.result = 'delivered'", "q.seq IS NULL", "x.seq IS NULL")
-	case Discarded, Again:
-		c.text = append(c.text, "a.result IS DISTINCT FROM 'delivered'", "q.seq IS NULL", "x.seq IS NULL")
-		c.add("EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq) = $%d", f.State == Again)
-	default:
-		return nil, fmt.Errorf("there is no state %q: use pending, retrying, dead, delivered, discarded or again", f.State)
-	}
-	statement := listedFrom + " FROM " + from + " LEFT JOIN {schema}.lane l ON l.endpoint = q.endpoint AND l.key = q.lane" +
-		fmt.Sprintf(listedJoins, day) + " WHERE " + c.where() + fmt.Sprintf(" ORDER BY d.seq DESC LIMIT %d", f.limit())
-	var list []Listed
-	err := db.read(ctx, "list deliveries", func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, expand(statement, db.cfg.Schema), c.args...)
-		if err != nil {
-			return err
-		}
-		list, err = pgx.CollectRows(rows, scanListed)
-		return err
-	})
-	return list, err
 }
 
 // GetDelivery returns the newest delivery with an id, with its body, and all attempts that
@@ -233,9 +165,8 @@ func (db *DB) attempts(ctx context.Context, l *Listed, from State) (list []Attem
 	if from == Dead {
 		body = `SELECT body FROM {schema}.dead_letter WHERE seq = $1`
 	}
-	const read = `SELECT number, at, method, url, request_headers, status, response_headers, response_body, response_cut, error, class,
-			dns_us, connect_us, tls_us, first_byte_us, total_us, result, reason, process
-		FROM {schema}.attempt WHERE seq IN (SELECT seq FROM {schema}.delivery WHERE id = $1 UNION SELECT $2) ORDER BY at`
+	const read = `SELECT ` + attemptColumns + `
+		FROM {schema}.attempt t WHERE t.seq IN (SELECT seq FROM {schema}.delivery WHERE id = $1 UNION SELECT $2) ORDER BY t.at`
 	err = db.read(ctx, "read delivery", func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, db.sql(body+" LIMIT 1"), l.Seq).Scan(&l.Body); err != nil && !noRows(err) {
 			return err
@@ -254,7 +185,7 @@ func scanAttempt(row pgx.CollectableRow) (a Attempted, err error) {
 	var request, response []byte
 	var dns, connect, tls, first, total int64
 	err = row.Scan(&a.Number, &a.At, &a.Method, &a.URL, &request, &a.Attempt.Status, &response, &a.ResponseBody, &a.ResponseCut, &a.Error, &a.Class,
-		&dns, &connect, &tls, &first, &total, &a.Result, &a.Reason, &a.Process)
+		&dns, &connect, &tls, &first, &total, &a.Result, &a.Reason, &a.Process, &a.Batch, &a.BatchPosition, &a.BatchSize)
 	if err != nil {
 		return a, err
 	}

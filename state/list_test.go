@@ -112,9 +112,7 @@ func TestStatus(t *testing.T) {
 	db := openState(t, nil)
 	p := register(t, db)
 	zoo(t, db, p)
-	if err := db.DisableEndpoint(t.Context(), "off", "by hand"); err != nil {
-		t.Fatal(err)
-	}
+	exec(t, db, "INSERT INTO {schema}.endpoint (name, disabled_at, disabled_reason) VALUES ('off', now(), 'by hand')")
 	f := newFeed(t, p)
 	to := delivery.Position{LSN: f.at.LSN + 1}
 	if _, err := p.Enqueue(t.Context(), &delivery.Batch{From: f.at, To: to, Parked: []*delivery.Parked{{ID: "p", Rule: "broken", Error: "no field x\x00"}},

@@ -70,7 +70,7 @@ func TestOddSchemaNames(t *testing.T) {
 			if _, err := db.Endpoints(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if _, err := db.DropPartitions(t.Context()); err != nil {
+			if _, _, err := db.DropPartitions(t.Context()); err != nil {
 				t.Error(err)
 			}
 			for _, view := range []string{"pending_delivery", "recent_attempt", "dead", "backlog"} {

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ type writing struct {
 	dead           []*delivery.Outcome
 	disable        []*delivery.Outcome
 	counted        []*delivery.Outcome // of lanes we own
+	told           []delivery.Notice   // filled while the statements run
 }
 
 // queueRows are keys of queue rows.
@@ -43,7 +43,7 @@ func (w *writing) add(o *delivery.Outcome, owned bool) {
 	if o.Attempt != nil {
 		w.attempts = append(w.attempts, o)
 	}
-	if !owned {
+	if !owned || o.Result == delivery.Regrouped {
 		return
 	}
 	w.counted = append(w.counted, o)
@@ -84,13 +84,17 @@ func (w *writing) queue(db *DB, b *pgx.Batch) {
 	w.queueDisabled(db, b)
 }
 
+// insertAttempts unnests its arrays in the list of columns, see enqueue.
 const insertAttempts = `INSERT INTO {schema}.attempt (day, seq, number, at, endpoint, process, result, reason, class, method, url, request_headers,
-		status, response_headers, response_body, response_cut, error, dns_us, connect_us, tls_us, first_byte_us, total_us)
-	SELECT (now() AT TIME ZONE 'UTC')::date, u.seq, u.number, u.at, u.endpoint, $20, u.result, u.reason, u.class, u.method, u.url, u.request::json,
-		u.status, u.response::json, u.body, u.cut, u.error, u.dns, u.connect, u.tls, u.first, u.total
-	FROM unnest($1::bigint[], $2::integer[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-		$11::integer[], $12::text[], $13::bytea[], $14::boolean[], $15::text[], $16::integer[], $17::integer[], $18::integer[], $19::integer[], $21::integer[])
-		u (seq, number, at, endpoint, result, reason, class, method, url, request, status, response, body, cut, error, dns, connect, tls, first, total)`
+		status, response_headers, response_body, response_cut, error, dns_us, connect_us, tls_us, first_byte_us, total_us, batch, batch_position, batch_size)
+	SELECT u.day, u.seq, u.number, u.at, u.endpoint, $20, u.result, u.reason, u.class, u.method, u.url, u.request::json,
+		u.status, u.response::json, u.body, u.cut, u.error, u.dns, u.connect, u.tls, u.first, u.total,
+		nullif(u.batch, ''), nullif(u.position, 0), nullif(u.size, 0)
+	FROM (SELECT (SELECT (now() AT TIME ZONE 'UTC')::date) AS day, unnest($1::bigint[]) AS seq, unnest($2::integer[]) AS number, unnest($3::timestamptz[]) AS at,
+		unnest($4::text[]) AS endpoint, unnest($5::text[]) AS result, unnest($6::text[]) AS reason, unnest($7::text[]) AS class, unnest($8::text[]) AS method,
+		unnest($9::text[]) AS url, unnest($10::text[]) AS request, unnest($11::integer[]) AS status, unnest($12::text[]) AS response, unnest($13::bytea[]) AS body,
+		unnest($14::boolean[]) AS cut, unnest($15::text[]) AS error, unnest($16::integer[]) AS dns, unnest($17::integer[]) AS connect, unnest($18::integer[]) AS tls,
+		unnest($19::integer[]) AS first, unnest($21::integer[]) AS total, unnest($22::text[]) AS batch, unnest($23::integer[]) AS position, unnest($24::integer[]) AS size) u`
 
 // insertNewAttempts leaves out what is in the log.
 const insertNewAttempts = insertAttempts + `
@@ -100,24 +104,28 @@ func (w *writing) queueAttempts(db *DB, b *pgx.Batch) {
 	n := len(w.attempts)
 	seq, number, at := make([]int64, n), make([]int32, n), make([]time.Time, n)
 	endpoint, result, reason, class := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	method, url, request, response, failure := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	method, url, failure := make([]string, n), make([]string, n), make([]string, n)
+	request, response := make([][]byte, n), make([][]byte, n)
 	status, body, cut := make([]int32, n), make([][]byte, n), make([]bool, n)
 	dns, connect, tls, first, total := make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n)
+	batch, position, size := make([]string, n), make([]int32, n), make([]int32, n)
+	var texts headerTexts
 	for i, o := range w.attempts {
 		d, a := o.Delivery, o.Attempt
 		seq[i], number[i], at[i], endpoint[i], result[i] = d.Seq, int32(max(a.Number, 1)), a.At, d.Endpoint, string(o.Result)
 		reason[i], class[i], method[i], url[i], failure[i] = clean(o.Reason), clean(string(a.Class)), clean(a.Method), clean(a.URL), clean(a.Error)
-		request[i], response[i] = headers(a.RequestHeaders), headers(a.ResponseHeaders)
+		request[i], response[i] = texts.add(a.RequestHeaders), texts.add(a.ResponseHeaders)
 		status[i], body[i], cut[i] = int32(a.Status), nonNil(a.ResponseBody), a.ResponseCut
 		dns[i], connect[i], tls[i] = micros(a.DNS), micros(a.Connect), micros(a.TLS)
 		first[i], total[i] = micros(a.FirstByte), micros(a.Total)
+		batch[i], position[i], size[i] = clean(a.Batch), int32(a.BatchPosition), int32(a.BatchSize)
 	}
 	statement := insertAttempts
 	if w.repeats {
 		statement = insertNewAttempts
 	}
 	b.Queue(db.sql(statement), seq, number, at, endpoint, result, reason, class, method, url, request, status, response, body, cut, failure,
-		dns, connect, tls, first, w.process, total)
+		dns, connect, tls, first, w.process, total, batch, position, size)
 }
 
 // queueDead moves deliveries from the queue to the dead letters, with a full copy. One whose queue row is gone has ended before.
@@ -147,20 +155,8 @@ func (w *writing) queueDead(db *DB, b *pgx.Batch) {
 func (w *writing) queueDisabled(db *DB, b *pgx.Batch) {
 	slices.SortStableFunc(w.disable, func(x, y *delivery.Outcome) int { return strings.Compare(x.Delivery.Endpoint, y.Delivery.Endpoint) })
 	for _, o := range w.disable {
-		b.Queue(db.sql(disableEndpoint), o.Delivery.Endpoint, clean(o.Disable))
+		db.queueDisable(b, o.Delivery.Endpoint, o.Disable, &w.told)
 	}
-}
-
-// headers returns JSON. Invalid UTF-8 is replaced by the encoder; the type json, unlike jsonb, takes \u0000.
-func headers(h map[string][]string) string {
-	if len(h) == 0 {
-		return "{}"
-	}
-	text, err := json.Marshal(h)
-	if err != nil {
-		return "{}" // strings always marshal
-	}
-	return string(text)
 }
 
 // micros is a duration in microseconds, at most about 35 minutes.

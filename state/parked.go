@@ -93,7 +93,7 @@ func (db *DB) DiscardParked(ctx context.Context, f Filter) (done int64, err erro
 			return done, db.translate("discard parked events", err)
 		}
 		done += tag.RowsAffected()
-		f.report(done)
+		f.report(done, f.After) // those that are done are gone
 	}
 }
 
@@ -161,8 +161,8 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 		}
 		taken += int64(len(events))
 		failed += int64(again)
-		f.report(taken)
 		after = events[len(events)-1].N
+		f.report(taken, after)
 	}
 }
 
@@ -203,7 +203,8 @@ func (db *DB) retryParked(ctx context.Context, t *transaction, events []ParkedEv
 	return len(result.Parked), db.append(ctx, t, result.Deliveries)
 }
 
-// append enqueues deliveries behind the position's back: late ones, in lanes that nobody owns.
+// append enqueues deliveries behind the position's back: late ones, in lanes that nobody owns. They wait for no window; those of rules in
+// test mode are only logged.
 func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery.Delivery) error {
 	if len(deliveries) == 0 {
 		return nil
@@ -212,11 +213,9 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 		RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now(), epoch, ` + lastNumbers("$2")
 	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) SELECT u.endpoint, u.key, now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
 		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C" ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
-	const insert = `WITH logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $18, $19)
-		)
-		INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($4, $5, $1, $2, $17)`
+	const insert = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $17, $18)`
+	const queue = `INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($1, $2, $3, $4, $5)`
 	numbers := numberOff(deliveries)
 	var base, epoch int64
 	var day, at time.Time
@@ -233,14 +232,27 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 		return err
 	}
 	numbers.assign(deliveries, numbers.back(nil, deliveries), epoch, last)
-	endpoints, keys := splitKeys(groupByLane(deliveries).keys)
+	var tests []missing
+	queued := make([]*delivery.Delivery, 0, len(deliveries))
+	for _, d := range deliveries {
+		if d.Test {
+			tests = append(tests, missingOf(d))
+		} else {
+			queued = append(queued, d)
+		}
+	}
+	endpoints, keys := splitKeys(groupByLane(queued).keys)
 	return t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(db.sql(open), endpoints, keys)
-		pendingOf(deliveries).queue(db, b)
+		pendingOf(queued).queue(db, b)
+		db.noteGaps(b, tests, gapTest)
 		for i, d := range deliveries {
 			d.Seq, d.Enqueued = base+int64(i)+1, at
 			b.Queue(db.sql(insert), d.Seq, day, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt,
-				at, d.ContentType, nonNil(d.Body), len(d.Body), d.Epoch, d.Sequence)
+				at, d.ContentType, nonNil(d.Body), d.Epoch, d.Sequence)
+			if !d.Test {
+				b.Queue(db.sql(queue), d.Endpoint, d.Lane, d.Seq, day, len(d.Body))
+			}
 		}
 	})
 }

@@ -3,8 +3,6 @@ package state
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,64 +41,48 @@ func (db *DB) withPartitions(ctx context.Context, fn func() error) error {
 	return fn()
 }
 
-// DropPartitions removes partitions of the log whose days have passed retention, oldest first, and
-// returns their names. A day of the delivery log that pending deliveries need stays. So does one that a
-// pg_dump or report is reading: to wait for it would make every writer wait too. It is tried again later.
-func (db *DB) DropPartitions(ctx context.Context) ([]string, error) {
-	const list = `SELECT p.relname, c.relname
+// partition is a day of a log table.
+type partition struct {
+	parent, name string
+	day          time.Time
+	bytes        int64 // on disk with indexes; only where it was asked for
+}
+
+// partitionList is sorted by day, the attempts of a day first.
+type partitionList []partition
+
+// partitions lists the days of delivery and attempt, oldest first.
+func (db *DB) partitions(ctx context.Context, tx pgx.Tx, withSizes bool) (partitionList, error) {
+	const list = `SELECT p.relname, c.relname, to_date(right(c.relname, 8), 'YYYYMMDD'), CASE WHEN $2 THEN coalesce(pg_catalog.pg_total_relation_size(c.oid), 0) ELSE 0 END
 		FROM pg_catalog.pg_inherits i
 		JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 		JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
 		JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
 		WHERE n.nspname = $1 AND p.relname IN ('delivery', 'attempt') AND c.relname ~ '^(delivery|attempt)_[0-9]{8}$'
 		ORDER BY right(c.relname, 8), c.relname`
-	const oldest = `SELECT (now() AT TIME ZONE 'UTC')::date, (SELECT min(day) FROM {schema}.queue)`
-	type partition struct{ parent, name string }
-	var all []partition
-	var today time.Time
-	var needed *time.Time
-	err := db.read(ctx, "list partitions", func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, list, db.cfg.Schema)
-		if err != nil {
-			return err
-		}
-		if all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p partition, err error) {
-			return p, row.Scan(&p.parent, &p.name)
-		}); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, db.sql(oldest)).Scan(&today, &needed)
-	})
+	rows, err := tx.Query(ctx, list, db.cfg.Schema, withSizes)
 	if err != nil {
 		return nil, err
 	}
-	keep := today.Add(-db.cfg.Retention).Format("20060102") // days before this one have passed
-	var dropped []string
-	var problems []error
-	for _, p := range all {
-		day := p.name[len(p.name)-8:]
-		if day >= keep {
-			continue
-		}
-		// Queue rows come and go, but none comes for a past day: what is not needed now never will be.
-		if p.parent == "delivery" && needed != nil && day >= needed.Format("20060102") {
-			continue
-		}
-		if err := db.dropPartition(ctx, p.name); err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		dropped = append(dropped, p.name)
-	}
-	return slices.Clip(dropped), errors.Join(problems...)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p partition, err error) {
+		return p, row.Scan(&p.parent, &p.name, &p.day, &p.bytes)
+	})
 }
 
-// dropPartition drops one table, or gives up after a moment: DROP of a partition locks its parent.
-func (db *DB) dropPartition(ctx context.Context, name string) error {
-	return db.transact(ctx, fmt.Sprintf("drop partition %s", name), func(t *transaction) error {
-		return t.send(ctx, func(b *pgx.Batch) {
-			b.Queue("SET LOCAL lock_timeout = '250ms'")
-			b.Queue("DROP TABLE IF EXISTS " + db.schema + "." + ident(name))
-		})
-	})
+// since returns the first day of which a table has a partition; a day to come when it has none.
+func (l partitionList) since(parent string) time.Time {
+	for _, p := range l {
+		if p.parent == parent {
+			return p.day
+		}
+	}
+	return time.Now().UTC().AddDate(0, 0, partitionsAhead+1)
+}
+
+// bytes sums up.
+func (l partitionList) bytes() (sum int64) {
+	for _, p := range l {
+		sum += p.bytes
+	}
+	return sum
 }

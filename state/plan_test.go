@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"regexp"
 	"strings"
 	"testing"
@@ -27,8 +28,8 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 		args  []any
 		plans []string // what must be in the plan
 	}{
-		"enqueue":  {enqueueAtTID, append(p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []int64{0}, one, seq, seq, seq, []int32{1}), []string{"Tid Scan on source"}},
-		"claim":    {claimLanes, []any{"a", 10, p.id}, []string{"Index Scan using lane_due", "Index Scan using lane_pkey"}},
+		"enqueue":  {enqueueAtTID, append(p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []int64{0}, one, seq, seq, seq, []int32{1}, []int16{0}), []string{"Tid Scan on source"}},
+		"claim":    {claimLanes, []any{"a", 10, p.id, 1, 0, -1, time.Time{}, time.Time{}, time.Time{}}, []string{"Index Scan using lane_due", "Index Scan using lane_pkey"}},
 		"lock":     {lockLanes, []any{one, key, p.id}, []string{"Index Scan using lane_pkey"}},
 		"next":     {nextInLanes, []any{one, key, []int64{0}, 5}, []string{"using queue_pkey"}},
 		"end":      {endQueued, []any{one, key, seq}, []string{"Index Scan using queue_pkey"}},
@@ -46,7 +47,7 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		plan := strings.Join(lines, "\n")
+		plan := strings.Join(lines, "\n") + "\n" + genericPlan(t, db, tc.sql, len(tc.args))
 		if regexp.MustCompile(`Seq Scan on (queue|lane|delivery|process|dead)`).MatchString(plan) {
 			t.Errorf("%s scans a table:\n%s", name, plan)
 		}
@@ -56,4 +57,37 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 			}
 		}
 	}
+}
+
+// genericPlan is the plan of a statement for any parameters.
+func genericPlan(t *testing.T, db *DB, sql string, args int) string {
+	t.Helper()
+	conn, err := db.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	unknown := strings.TrimSuffix(strings.Repeat("NULL, ", args), ", ")
+	for _, statement := range []string{generic, "PREPARE any_of_it AS " + expand(sql, db.cfg.Schema)} {
+		if _, err := tx.Exec(t.Context(), statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	rows, err := tx.Query(t.Context(), "EXPLAIN EXECUTE any_of_it("+unknown+")", pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "DEALLOCATE any_of_it"); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }

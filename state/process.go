@@ -36,11 +36,15 @@ type Process struct {
 	mu  sync.Mutex
 	tid string
 
+	claims   atomic.Uint64         // how many, ever
+	marks    marks                 // how far they have come
+	ripening ripening              // when it looks at what waits
 	estimate estimate              // of what is kept per endpoint
 	drops    map[string]dropCursor // by endpoint; guarded by mu
 
 	// repeats is set once the outcome of a Finish has remained unknown: the same outcomes may come again.
 	repeats atomic.Bool
+	logOver bool // as upkeep found it last, the log is larger than it may be
 	// orphans are lanes of transactions in doubt: perhaps ours, and nobody knows. Guarded by mu.
 	orphans []orphan
 	// acquiring is held for reading while lanes are acquired, and for writing while orphans are freed: a lane that was acquired
@@ -65,7 +69,7 @@ func (db *DB) Register(ctx context.Context) (*Process, error) {
 	const insert = `INSERT INTO {schema}.process (host, pid, place, birth, version, lease_until)
 		VALUES ($1, $2, $3, $4, $5, now() + $6) RETURNING id`
 	me := thisProcess()
-	p := &Process{db: db, done: make(chan struct{}), drops: map[string]dropCursor{}}
+	p := &Process{db: db, done: make(chan struct{}), drops: map[string]dropCursor{}, ripening: ripening{wake: make(chan struct{}, 1)}, marks: marks{rescan: markRescan}}
 	until := time.Now().Add(db.cfg.Lease) // before the server's clock starts: never later than what others see
 	err = db.pool.QueryRow(ctx, db.sql(insert), host, me.pid, me.place, me.birth, db.cfg.Version, db.cfg.Lease).Scan(&p.id)
 	if err != nil {

@@ -188,8 +188,9 @@ func (p *Process) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A machine that vanished must not hold the lock for the two hours of TCP's default.
-	const keepalive = `; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3`
+	// A machine that vanished must not hold the lock for the two hours of TCP's default. The reader asks twice a second, so a second of silence is
+	// strange already, and to lose the lock costs little: a stand-by that takes over is as good.
+	const keepalive = `; SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '4s'`
 	if err := conn.PgConn().Exec(ctx, p.db.cfg.session()+keepalive).Close(); err != nil {
 		closeConn(conn)
 		return nil, err

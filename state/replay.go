@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,23 +21,34 @@ type replayed struct {
 	bytes int64
 }
 
-// selectDelivered reads the next window of the log: deliveries whose last attempt succeeded, without those that wait to be sent again already.
-// It ends with the seq up to which it looked.
+// selectDelivered reads the next window of the log: deliveries whose last attempt succeeded, without those that wait to be sent again already
+// or come again later, as they were replayed before. It ends with the seq up to which it looked.
 const selectDelivered = `
 WITH looked AS MATERIALIZED (
-	SELECT d.seq, d.day, d.id, d.endpoint, d.lane, octet_length(d.body) AS bytes FROM {schema}.delivery d
+	SELECT d.seq, d.day, d.id, d.endpoint, d.lane, octet_length(d.body) AS bytes, d.epoch, d.sequence FROM {schema}.delivery d
 	WHERE %s ORDER BY d.seq LIMIT %s
 )
 SELECT d.seq, d.day, d.id, d.endpoint, d.lane, d.bytes, (SELECT max(seq) FROM looked) FROM looked d
-WHERE (SELECT t.result FROM {schema}.attempt t WHERE t.seq = d.seq AND t.day >= d.day ORDER BY t.at DESC LIMIT 1) = 'delivered'
-	AND NOT EXISTS (SELECT FROM {schema}.delivery n JOIN {schema}.queue q ON q.endpoint = n.endpoint AND q.lane = n.lane AND q.seq = n.seq
-		WHERE n.id = d.id AND n.seq > d.seq AND n.day >= d.day)
+WHERE %s
+	AND NOT EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq AND n.day >= d.day
+		AND (EXISTS (SELECT FROM {schema}.queue q WHERE q.endpoint = n.endpoint AND q.lane = n.lane AND q.seq = n.seq) OR %s))
 UNION ALL
 SELECT max(seq), NULL, NULL, NULL, NULL, NULL, max(seq) FROM looked
 ORDER BY 1, 2 NULLS LAST`
 
+// Which deliveries are replayed: those that were delivered, or those of rules in test mode that were never sent.
+const (
+	wasDelivered = `(SELECT t.result = 'delivered' AND %[2]d IN (0, t.status) FROM {schema}.attempt t WHERE t.seq = %[1]s.seq AND t.day >= %[1]s.day ORDER BY t.at DESC LIMIT 1)`
+	wasTest      = `EXISTS (SELECT FROM ` + unsentGap + ` g
+		WHERE g.first <= d.sequence AND g.reason = 'test')
+	AND NOT EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq)
+	AND NOT EXISTS (SELECT FROM {schema}.attempt t WHERE t.seq = d.seq)
+	AND NOT EXISTS (SELECT FROM {schema}.dead_letter x WHERE x.seq = d.seq)
+	AND NOT EXISTS (SELECT FROM {schema}.queue q WHERE q.endpoint = d.endpoint AND q.lane = d.lane AND q.seq = d.seq)`
+)
+
 // Replay enqueues delivered deliveries again, all that the filter selects (Limit, when set, bounds them), oldest first: with their old ids and
-// numbers and bodies, at the end of their lanes, marked late. Those that wait to be sent again already are left out. It knows what the log
+// numbers and bodies, at the end of their lanes, marked late. Of the state Test it enqueues those of rules in test mode instead. Those that wait to be sent again already are left out. It knows what the log
 // holds, which is what retention leaves.
 //
 // It works in bounded transactions. rest is the filter to go on with after a failure or at the limit, its After and Before set:
@@ -62,9 +74,9 @@ func (db *DB) eachDelivered(ctx context.Context, op string, f Filter, fn func(co
 			return 0, f, err
 		}
 	}
-	c := f.selectLogged()
-	n := len(c.args)
-	statement := expand(fmt.Sprintf(selectDelivered, c.where()+" AND d.seq > $"+itoa(n+1), "$"+itoa(n+2)), db.cfg.Schema)
+	statement, args := f.replayStatement()
+	statement = expand(statement, db.cfg.Schema)
+	n := len(args)
 	window := chunk
 	for rest = f; ; {
 		var list []replayed
@@ -72,7 +84,8 @@ func (db *DB) eachDelivered(ctx context.Context, op string, f Filter, fn func(co
 		err := db.withPartitions(ctx, func() error {
 			return db.transact(ctx, op, func(t *transaction) (err error) {
 				if err := t.send(ctx, func(b *pgx.Batch) {
-					b.Queue(statement, append(c.args[:n:n], rest.After, window)...).Query(func(rows pgx.Rows) (err error) {
+					f.byID(b)
+					b.Queue(statement, append(args[:n:n], rest.After, window)...).Query(func(rows pgx.Rows) (err error) {
 						list, looked, err = collectReplayed(rows)
 						return err
 					})
@@ -98,7 +111,7 @@ func (db *DB) eachDelivered(ctx context.Context, op string, f Filter, fn func(co
 			window = chunk
 		}
 		done += int64(len(list))
-		f.report(done)
+		f.report(done, rest.After)
 		if f.Limit > 0 && done >= int64(f.Limit) {
 			return done, rest, nil
 		}
@@ -127,20 +140,40 @@ func (f Filter) cutReplayed(list []replayed, looked, done int64) ([]replayed, in
 	return kept, looked
 }
 
-// selectLogged is the condition on rows d of the log.
-func (f Filter) selectLogged() conditions {
-	var c conditions
-	f.common(&c, "d", "enqueued_at")
+// byID lets deliveries be found by their ids: a hash index is looked up for several at once by a bitmap only, and without it the whole log would
+// be read.
+func (f Filter) byID(b *pgx.Batch) {
+	if len(f.IDs) > 0 {
+		b.Queue("SET LOCAL enable_bitmapscan = on")
+	}
+}
+
+// replayStatement is selectDelivered for a filter, and its arguments without the last two: after which seq, and how many rows of the log to look at.
+func (f Filter) replayStatement() (string, []any) {
+	c := f.selectLogged("d", nil)
+	which, again, args := wasTest, "false", c.args
+	if f.State != Test {
+		later := Filter{Until: f.Until, Before: f.Before}.selectLogged("n", args) // all else it has in common with d
+		which, again, args = fmt.Sprintf(wasDelivered, "d", f.Status), later.where()+" AND "+fmt.Sprintf(wasDelivered, "n", f.Status), later.args
+	}
+	after := len(args) + 1
+	return fmt.Sprintf(selectDelivered, c.where()+" AND d.seq > $"+itoa(after), "$"+itoa(after+1), which, again), args
+}
+
+// selectLogged is the condition on rows of the log, its arguments behind those of another one.
+func (f Filter) selectLogged(row string, args []any) conditions {
+	c := conditions{args: slices.Clone(args)}
+	f.common(&c, row, "enqueued_at")
 	if f.Endpoint != "" {
-		c.add("d.endpoint = $%d", f.Endpoint)
+		c.add(row+".endpoint = $%d", f.Endpoint)
 	}
 	if !f.Since.IsZero() {
-		c.add("d.day >= $%d::date", f.Since.UTC().Truncate(24*time.Hour))
+		c.add(row+".day >= $%d::date", f.Since.UTC().Truncate(24*time.Hour))
 	}
 	if !f.Until.IsZero() {
-		c.add("d.day <= $%d::date", f.Until.UTC().Truncate(24*time.Hour))
+		c.add(row+".day <= $%d::date", f.Until.UTC().Truncate(24*time.Hour))
 	}
-	c.add("d.seq < $%d", f.Before)
+	c.add(row+".seq < $%d", f.Before)
 	return c
 }
 
@@ -171,9 +204,9 @@ func (db *DB) replay(ctx context.Context, t *transaction, list []replayed) ([]re
 	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
 	// A delivery that held its lane and was retried is in the log twice under its seq.
 	const again = `WITH logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again)
 			SELECT DISTINCT ON (u.n) $1 + u.n, (now() AT TIME ZONE 'UTC')::date, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, true, d.commit_lsn, d.xid, d.commit_at, now(),
-				d.content_type, d.body, d.epoch, d.sequence
+				d.content_type, d.body, d.epoch, d.sequence, true
 			FROM unnest($2::bigint[], $3::date[]) WITH ORDINALITY u (seq, day, n) JOIN {schema}.delivery d ON d.seq = u.seq AND d.day = u.day
 			RETURNING seq, endpoint, lane, octet_length(body) AS bytes
 		)

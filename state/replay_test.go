@@ -2,11 +2,14 @@ package state
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"walhook/delivery"
 )
@@ -32,6 +35,34 @@ func delivered(t *testing.T, db *DB, p *Process, n int) []*delivery.Delivery {
 	return ds
 }
 
+// To replay deliveries by their ids does not read the log, whether it is one or several.
+func TestReplayByIDsReadsNoLog(t *testing.T) {
+	db := openState(t, nil)
+	fillLog(t, db, 20_000)
+	for _, ids := range [][]string{{"msg_7777"}, {"msg_7777", "msg_7778", "msg_19999"}} {
+		f := Filter{IDs: ids, Before: 1 << 40}
+		statement, args := f.replayStatement()
+		var text []byte
+		if err := db.transact(t.Context(), "explain", func(tx *transaction) error {
+			return tx.send(t.Context(), func(b *pgx.Batch) {
+				f.byID(b)
+				b.Queue("EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF, SUMMARY OFF) "+expand(statement, db.cfg.Schema), append(args, 0, chunk)...).QueryRow(func(row pgx.Row) error { return row.Scan(&text) })
+			})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var plans []struct{ Plan planNode }
+		if err := json.Unmarshal(text, &plans); err != nil {
+			t.Fatal(err)
+		}
+		plans[0].Plan.walk(func(n *planNode) {
+			if read := (n.Rows + n.Removed) * n.Loops; read > 100 {
+				t.Errorf("%d ids: %s of %s reads %.0f rows\n%s", len(ids), n.Kind, n.Relation, read, text)
+			}
+		})
+	}
+}
+
 // What was delivered is sent again: the same id, number and body, behind what waits, marked late.
 func TestReplay(t *testing.T) {
 	db := openState(t, nil)
@@ -48,6 +79,13 @@ func TestReplay(t *testing.T) {
 	}
 	if n, err := db.CountDelivered(t.Context(), filter, 7); n != 7 || err != nil {
 		t.Fatalf("%d are counted at a limit of 7: %v", n, err)
+	}
+	for status, want := range map[int]int64{200: 20, 202: 0} {
+		answered := filter
+		answered.Status = status
+		if n, err := db.CountDelivered(t.Context(), answered, 1000); n != want || err != nil {
+			t.Errorf("%d were answered with %d, want %d: %v", n, status, want, err)
+		}
 	}
 	if n, rest, err := db.Replay(t.Context(), filter); n != 20 || rest.After < ds[38].Seq || err != nil {
 		t.Fatalf("%d up to %d: %v", n, rest.After, err)
@@ -337,4 +375,30 @@ func TestBulkLeavesRoom(t *testing.T) {
 		t.Fatalf("%d: %v", done, err)
 	}
 	consistent(t, db)
+}
+
+// A delivery that was replayed before is in the log twice, perhaps far apart. It is sent once more, not once for each.
+func TestReplayOfWhatWasReplayed(t *testing.T) {
+	db := openLedger(t, nil)
+	p := register(t, db)
+	f := newFeed(t, p)
+	f.enqueue(t, none, f.delivery("a", "m/1"))
+	f.enqueue(t, none, f.many("b", chunk+100)...)
+	deliver(t, p, "a", 1, delivery.Delivered)
+	for deliver(t, p, "b", 500, delivery.Delivered) > 0 {
+	}
+	if n, _, err := db.Replay(t.Context(), Filter{Endpoint: "a"}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	deliver(t, p, "a", 1, delivery.Delivered)
+	sent := 0
+	n, _, err := db.Replay(t.Context(), Filter{Progress: func(int64) { sent += deliver(t, p, "a", 1, delivery.Delivered) }})
+	if sent += deliver(t, p, "a", 1, delivery.Delivered); sent != 1 || n != chunk+101 || err != nil {
+		t.Errorf("sent %d times, %d replayed, %v", sent, n, err)
+	}
+	// One that the filter leaves out stands for none.
+	exec(t, db, "UPDATE {schema}.attempt SET status = 299 WHERE seq > 1 AND endpoint = 'a'")
+	if n, _, err := db.Replay(t.Context(), Filter{Endpoint: "a", Status: 200}); n != 1 || err != nil {
+		t.Errorf("%d replayed, %v", n, err)
+	}
 }

@@ -40,7 +40,7 @@ func thatFit[T any](ctx context.Context, db *DB, list []T, of func(T) (endpoint 
 
 // fitting counts the first of a list that fit, and says what the next one lacks.
 func fitting[T any](ctx context.Context, db *DB, list []T, of func(T) (endpoint string, bytes int64)) (int, *FullError, error) {
-	if !db.cfg.Limits.set() || len(list) == 0 {
+	if !db.limits().set() || len(list) == 0 {
 		return len(list), nil, nil
 	}
 	s, err := db.sizes(ctx)

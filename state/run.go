@@ -16,7 +16,7 @@ const (
 	upkeepEvery     = 10 * time.Minute
 )
 
-// Run renews the lease, takes lanes over from dead processes, writes statistics, adds partitions and drops those past
+// Run renews the lease, takes lanes over from dead processes, queues what has waited long enough, writes statistics, adds partitions and drops those past
 // retention. It returns nil when ctx ends or the Process is closed, and [ErrLeaseLost] when another process has taken this one's place; nothing else
 // ends it: failures are traced and tried again.
 func (p *Process) Run(ctx context.Context) error {
@@ -34,6 +34,8 @@ func (p *Process) Run(ctx context.Context) error {
 		every(ctx, statisticsEvery, func() { p.trace("statistics", p.db.FlushStatistics(ctx)) })
 	})
 	wg.Go(func() { p.watchSizes(ctx) })
+	wg.Go(func() { p.watchOldest(ctx) })
+	wg.Go(func() { p.watchWaiting(ctx) })
 	wg.Go(func() {
 		every(ctx, p.db.cfg.Lease/3, func() { p.trace("free lanes of a lost answer", p.settleOrphans(ctx)) })
 	})
@@ -88,13 +90,17 @@ func (p *Process) upkeep(ctx context.Context) {
 	_, err = p.db.Recount(ctx)
 	p.trace("recount the queue", err)
 	p.trace("drop old gaps", p.db.dropGaps(ctx))
-	dropped, err := p.db.DropPartitions(ctx)
+	dropped, log, err := p.db.DropPartitions(ctx)
 	p.trace("drop partitions", err)
-	for _, name := range dropped {
+	for _, d := range dropped {
 		if f := p.db.cfg.Trace.Dropped; f != nil {
-			f(name)
+			f(d)
 		}
 	}
+	if f := p.db.cfg.Trace.LogFull; f != nil && err == nil && log.Over != p.logOver {
+		f(log)
+	}
+	p.logOver = log.Over
 }
 
 // trace reports a failure, unless it is that the process ends.

@@ -91,8 +91,11 @@ func (n *numbering) assign(deliveries []*delivery.Delivery, back []int64, epoch 
 // Epochs are milliseconds since 1970: a state that was restored from a dump, or made anew after it was lost, does not know which ones
 // were used before, and must not use one again.
 func (db *DB) newEpoch(ctx context.Context, t *transaction) error {
+	const note = `INSERT INTO {schema}.past_epoch (epoch, numbers) SELECT epoch, numbers FROM {schema}.source
+		ON CONFLICT (epoch) DO UPDATE SET numbers = excluded.numbers`
 	const update = `UPDATE {schema}.source SET epoch = greatest(epoch + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint), numbers = '{}'`
 	return t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(note))
 		b.Queue(db.sql(update)).Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() == 0 {
 				return ErrNotBound

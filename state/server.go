@@ -14,7 +14,7 @@ type Server struct {
 	Pooled     bool   // a connection pooler stands in between
 	Volatile   bool   // fsync or full_page_writes is off: a crash of the machine loses or destroys what was committed
 	Free       int    // connections that this role may still open here
-	PoolSize   int    // connections that one walhook opens at most
+	Needed     int    // connections that one walhook opens at most: its pool, and one that holds the right to read or waits for it
 	ClockAhead time.Duration
 }
 
@@ -29,7 +29,7 @@ func (db *DB) Server(ctx context.Context, now func() time.Time) (*Server, error)
 				CASE WHEN r.rolconnlimit >= 0 THEN r.rolconnlimit - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = r.rolname) END
 			)::int, clock_timestamp()
 		FROM pg_catalog.pg_database d, pg_catalog.pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
-	s := &Server{PoolSize: db.cfg.PoolSize}
+	s := &Server{Needed: db.cfg.PoolSize + 1}
 	err := db.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		var pid uint32
 		var there time.Time

@@ -33,6 +33,7 @@ type endpointCount struct {
 
 type ruleCount struct {
 	matched, parked   int64
+	sampled           int64 // of matched
 	match, parkedTime time.Time
 	message           string
 }
@@ -72,6 +73,9 @@ func (s *statistics) enqueued(batch *delivery.Batch, at time.Time) {
 		c := s.rule(name)
 		c.matched += n
 		c.match = at
+	}
+	for name, n := range batch.Sampled {
+		s.rule(name).sampled += n
 	}
 	for _, e := range batch.Parked {
 		c := s.rule(e.Rule)
@@ -128,7 +132,7 @@ func (db *DB) FlushStatistics(ctx context.Context) error {
 			}
 			for _, name := range slices.Sorted(maps.Keys(rules)) {
 				c := rules[name]
-				b.Queue(db.sql(countRule), name, c.matched, c.parked, orNull(c.match), orNull(c.parkedTime), c.message)
+				b.Queue(db.sql(countRule), name, c.matched, c.parked, orNull(c.match), orNull(c.parkedTime), c.message, c.sampled)
 			}
 		})
 	})
@@ -146,9 +150,9 @@ const countEndpoint = `INSERT INTO {schema}.endpoint AS e (name, delivered, fail
 		last_success_at = greatest(e.last_success_at, excluded.last_success_at), last_error_at = greatest(e.last_error_at, excluded.last_error_at),
 		last_error = CASE WHEN excluded.last_error_at >= coalesce(e.last_error_at, '-infinity') THEN excluded.last_error ELSE e.last_error END`
 
-const countRule = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error)
-	VALUES ($1, $2, $3, $4, $5, CASE WHEN $5::timestamptz IS NOT NULL THEN $6::text END)
-	ON CONFLICT (name) DO UPDATE SET matched = r.matched + excluded.matched, parked = r.parked + excluded.parked,
+const countRule = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error, sampled)
+	VALUES ($1, $2, $3, $4, $5, CASE WHEN $5::timestamptz IS NOT NULL THEN $6::text END, $7)
+	ON CONFLICT (name) DO UPDATE SET matched = r.matched + excluded.matched, sampled = r.sampled + excluded.sampled, parked = r.parked + excluded.parked,
 		last_match_at = greatest(r.last_match_at, excluded.last_match_at), last_parked_at = greatest(r.last_parked_at, excluded.last_parked_at),
 		last_error = CASE WHEN excluded.last_parked_at >= coalesce(r.last_parked_at, '-infinity') THEN excluded.last_error ELSE r.last_error END`
 
@@ -179,6 +183,7 @@ func (c *endpointCount) add(old *endpointCount) {
 func (c *ruleCount) add(old *ruleCount) {
 	c.matched += old.matched
 	c.parked += old.parked
+	c.sampled += old.sampled
 	c.match = later(c.match, old.match)
 	if old.parkedTime.After(c.parkedTime) {
 		c.parkedTime, c.message = old.parkedTime, old.message

@@ -13,19 +13,11 @@ import (
 
 var _ status.Reader = (*DB)(nil)
 
-// Endpoints implements [status.Reader]. It counts the hot tables and the dead letters; totals come from counters.
+// Endpoints implements [status.Reader]. It counts nothing that may be large: what is pending and dead comes from sizes that are kept with every
+// change, totals come from counters, the rest is counted up to a bound.
 func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
-	const (
-		totals = `SELECT name, delivered, failed_attempts, dead, last_success_at, last_error_at, coalesce(last_error, ''),
-			disabled_at, coalesce(disabled_reason, '') FROM {schema}.endpoint`
-		queue = `SELECT q.endpoint, q.pending, q.retrying, d.commit_at
-			FROM (SELECT endpoint, count(*) AS pending, count(*) FILTER (WHERE attempts > 0) AS retrying, min(seq) AS oldest
-				FROM {schema}.queue GROUP BY endpoint) q
-			LEFT JOIN LATERAL (SELECT min(commit_at) AS commit_at FROM {schema}.delivery WHERE seq = q.oldest) d ON true`
-		lanes = `SELECT endpoint, count(*) FILTER (WHERE held), min(due) FILTER (WHERE owner IS NULL AND NOT held)
-			FROM {schema}.lane GROUP BY endpoint`
-		dead = `SELECT endpoint, count(*) FROM {schema}.dead_letter GROUP BY endpoint`
-	)
+	const totals = `SELECT name, delivered, failed_attempts, dead, last_success_at, last_error_at, coalesce(last_error, ''),
+		disabled_at, coalesce(disabled_reason, '') FROM {schema}.endpoint`
 	found := map[string]*status.EndpointState{}
 	at := func(name string) *status.EndpointState {
 		if found[name] == nil {
@@ -46,15 +38,8 @@ func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
 				e.LastSuccess, e.LastFailure, e.LastError = timeOf(t1), timeOf(t2), message
 				e.Disabled, e.DisabledAt, e.DisabledReason = t3 != nil, timeOf(t3), reason
 			}},
-			look{db.sql(queue), []any{&name, &a, &b, &t1}, func() {
-				e := at(name)
-				e.Pending, e.Retrying, e.OldestPending = a, b, timeOf(t1)
-			}},
-			look{db.sql(lanes), []any{&name, &a, &t1}, func() {
-				e := at(name)
-				e.HeldLanes, e.NextAttempt = a, timeOf(t1)
-			}},
-			look{db.sql(dead), []any{&name, &a}, func() { at(name).Dead = a }})
+			db.lookAtFlow(at),
+			db.lookAtWaiting(func(endpoint, _ string, n int64) { at(endpoint).Waiting += n }))
 	})
 	if err != nil {
 		return nil, err
@@ -63,11 +48,11 @@ func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name := range s.of {
-		at(name)
-	}
 	for name, e := range found {
 		e.Queue = s.queue(name)
+	}
+	if err := db.waiting(ctx, s, at); err != nil {
+		return nil, err
 	}
 	db.stats.mu.Lock()
 	defer db.stats.mu.Unlock()
@@ -84,12 +69,9 @@ func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
 	return sorted(found), nil
 }
 
-// Rules implements [status.Reader].
+// Rules implements [status.Reader]. Parked events are counted up to countedUpTo per rule.
 func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
-	const (
-		totals = `SELECT name, matched, parked, last_match_at, last_parked_at, coalesce(last_error, '') FROM {schema}.rule`
-		parked = `SELECT rule, count(*) FROM {schema}.parked GROUP BY rule`
-	)
+	const totals = `SELECT name, matched, parked, last_match_at, last_parked_at, coalesce(last_error, ''), sampled FROM {schema}.rule`
 	found := map[string]*status.RuleState{}
 	at := func(name string) *status.RuleState {
 		if found[name] == nil {
@@ -101,14 +83,15 @@ func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
 	defer db.stats.flushing.Unlock()
 	err := db.read(ctx, "read rules", func(tx pgx.Tx) error {
 		var name, message string
-		var a, b int64
+		var a, b, c int64
 		var t1, t2 *time.Time
 		return each(ctx, tx,
-			look{db.sql(totals), []any{&name, &a, &b, &t1, &t2, &message}, func() {
+			look{db.sql(totals), []any{&name, &a, &b, &t1, &t2, &message, &c}, func() {
 				r := at(name)
-				r.Matched, r.ParkedTotal, r.LastMatch, r.LastParked, r.LastError = a, b, timeOf(t1), timeOf(t2), message
+				r.Matched, r.ParkedTotal, r.LastMatch, r.LastParked, r.LastError, r.Sampled = a, b, timeOf(t1), timeOf(t2), message, c
 			}},
-			look{db.sql(parked), []any{&name, &a}, func() { at(name).Parked = a }})
+			db.lookAtWaiting(func(_, rule string, n int64) { at(rule).Waiting += n }),
+			look{db.sql(parkedPerRule), []any{&name, &a}, func() { at(name).Parked = a }})
 	})
 	if err != nil {
 		return nil, err
@@ -119,6 +102,7 @@ func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
 		r := at(name)
 		r.Matched += c.matched
 		r.ParkedTotal += c.parked
+		r.Sampled += c.sampled
 		r.LastMatch = later(r.LastMatch, c.match).UTC()
 		if c.parkedTime.After(r.LastParked) {
 			r.LastParked, r.LastError = c.parkedTime.UTC(), c.message
@@ -158,7 +142,11 @@ func (db *DB) Position(ctx context.Context) (status.PositionState, error) {
 		if s.Reader, err = db.readerOf(ctx, tx); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, size, db.cfg.Schema).Scan(&s.Bytes)
+		if err := tx.QueryRow(ctx, size, db.cfg.Schema).Scan(&s.Bytes); err != nil {
+			return err
+		}
+		s.Log, err = db.logState(ctx, tx)
+		return err
 	})
 	if err != nil || !s.Bound {
 		return s, err

@@ -262,13 +262,10 @@ func TestDisabledEndpoint(t *testing.T) {
 	wantLanes(t, finish(t, p, 5, o), "")
 	wantLanes(t, claim(t, p, "a", 5, 5), "")
 	wantLanes(t, f.enqueue(t, all, f.delivery("a", "m/2"), f.delivery("b", "m/2")), "b:m/2=4")
-	if got, err := db.DisabledEndpoints(t.Context()); err != nil || got["a"] != "410 Gone" || len(got) != 1 {
-		t.Errorf("disabled: %v, %v", got, err)
+	if got, n, err := p.ReadFlow(t.Context()); err != nil || got["a"].Blocked != "410 Gone" || got["a"].Paused || got["b"].Blocked != "" || n != 1 {
+		t.Errorf("flow: %+v, %d processes, %v", got, n, err)
 	}
-	if err := db.DisableEndpoint(t.Context(), "a", "again"); err != nil {
-		t.Fatal(err)
-	}
-	if was, err := db.EnableEndpoint(t.Context(), "a"); !was || err != nil {
+	if was, err := db.ResumeEndpoint(t.Context(), "a"); !was.Disabled || was.Paused || err != nil {
 		t.Fatal(was, err)
 	}
 	wantLanes(t, claim(t, p, "a", 5, 5), "a:m/1=2 a:m/2=3")

@@ -48,6 +48,9 @@ func (y tally) queue(db *DB, b *pgx.Batch) {
 func pendingOf(deliveries []*delivery.Delivery) tally {
 	y := tally{}
 	for _, d := range deliveries {
+		if d.Test {
+			continue // is never pending
+		}
 		u := y.at(d.Endpoint)
 		u.Pending, u.PendingBytes = u.Pending+1, u.PendingBytes+int64(len(d.Body))
 	}
@@ -90,7 +93,7 @@ func (db *DB) sizes(ctx context.Context) (*sizes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSizes(db.cfg.Limits, list), nil
+	return newSizes(db.limits(), list), nil
 }
 
 // fold sums the changes up. Of several processes one does it at a time.
@@ -113,6 +116,8 @@ func (db *DB) Recount(ctx context.Context) (wrong int64, err error) {
 	const recount = `INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes)
 		SELECT endpoint, sum(pending), sum(pending_bytes), sum(dead), sum(dead_bytes) FROM (
 			SELECT endpoint, count(*) AS pending, sum(bytes) AS pending_bytes, 0 AS dead, 0 AS dead_bytes FROM {schema}.queue GROUP BY endpoint
+			UNION ALL
+			SELECT endpoint, count(*), sum(bytes), 0, 0 FROM {schema}.waiting GROUP BY endpoint
 			UNION ALL
 			SELECT endpoint, 0, 0, count(*), sum(octet_length(body)) FROM {schema}.dead_letter GROUP BY endpoint
 			UNION ALL

@@ -144,6 +144,7 @@ func (w *worker) send(ctx context.Context, lanes []delivery.Lane) ([]delivery.La
 // torture lets processes enqueue, claim and finish at once until everything has ended.
 func torture(t *testing.T, total int, disturb func(context.Context, *DB)) {
 	db := openState(t, func(c *Config) { c.PoolSize = 20; c.Lease = 20 * time.Second })
+	look := open(t, Config{DSN: db.cfg.DSN}) // before sessions are ended
 	l := &ledger{t: t, sending: map[laneKey]int64{}, ended: map[laneKey]int64{}, sent: map[string]int{}}
 	endpoints := []string{"a", "b", "one"}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
@@ -219,7 +220,6 @@ func torture(t *testing.T, total int, disturb func(context.Context, *DB)) {
 	if ctx.Err() != nil {
 		t.Errorf("stuck: %d of %d ended", l.count, made)
 	}
-	look := open(t, Config{DSN: db.cfg.DSN})
 	for end := time.Now().Add(30 * time.Second); left(ctx, look) != 0 && time.Now().Before(end); { // until the last Finish has been committed
 		time.Sleep(10 * time.Millisecond)
 	}

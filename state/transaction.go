@@ -64,6 +64,7 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 	if b.Len() == 0 {
 		return nil
 	}
+	makeRoom(b, t.conn.Conn().PgConn().Frontend())
 	return t.conn.SendBatch(ctx, b).Close()
 }
 

@@ -19,4 +19,7 @@
 //
 // The server listens on loopback. It refuses another address without a token, which
 // every request but /healthz and /readyz must then bear; without the token, /readyz gives no reasons.
+//
+// The API under /api/v1 needs the token on loopback too: it can make webhooks go out, and shows what was sent. It knows HTTP; what is
+// asked for is done by a [Desk], which commands work at as well.
 package status

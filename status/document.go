@@ -1,6 +1,7 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	"walhook/cdc"
@@ -15,8 +16,9 @@ type Document struct {
 	Ready   bool      `json:"ready"`             // as /readyz
 	Reasons []string  `json:"reasons,omitempty"` // why not ready, in words
 
-	Process   *Process     `json:"process,omitempty"` // nil unless live
-	Reader    *ReaderState `json:"reader,omitempty"`  // the process that has the right to read the slot; absent when none with a valid lease has
+	Process   *Process     `json:"process,omitempty"`       // nil unless live
+	Config    *ConfigState `json:"configuration,omitempty"` // nil unless live
+	Reader    *ReaderState `json:"reader,omitempty"`        // the process that has the right to read the slot; absent when none with a valid lease has
 	Source    Source       `json:"source"`
 	Position  Position     `json:"position"`
 	State     StateInfo    `json:"state"`
@@ -91,6 +93,7 @@ type StateInfo struct {
 	Processes     int       `json:"processes"`
 
 	Queue QueueState `json:"queue"` // of all endpoints together
+	Log   LogState   `json:"log"`   // of deliveries and attempts
 }
 
 // Endpoint is one endpoint: what the state knows, and what the process does for it
@@ -99,17 +102,20 @@ type Endpoint struct {
 	EndpointState
 	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
 	InFlight             int     `json:"in_flight"`
-	Configured           bool    `json:"configured"` // false: deliveries are left of an endpoint that the configuration no longer has
+	FlowLimits
+	Configured bool `json:"configured"`         // false: deliveries are left of an endpoint that the configuration no longer has
+	Inactive   bool `json:"inactive,omitempty"` // active = false: nothing is sent
 }
 
 // Rule is one rule.
 type Rule struct {
 	RuleState
 	Active     bool `json:"active"`
+	Test       bool `json:"test,omitempty"` // its deliveries are logged and not sent
 	Configured bool `json:"configured"`
 }
 
-// Info is what does not change while the process lives.
+// Info is what changes only when the configuration is read anew.
 type Info struct {
 	Version     string
 	Host        string
@@ -118,8 +124,12 @@ type Info struct {
 	Database    string
 	Slot        string
 	Publication string
-	Endpoints   []string        // configured ones
+	Endpoints   []string              // configured ones
+	Inactive    []string              // of these, the ones with active = false
+	Limits      map[string]FlowLimits // of these
+	Config      ConfigState
 	Rules       map[string]bool // configured ones → active
+	Tests       map[string]bool // of these, the ones in test mode
 }
 
 // compose makes the document from what is known. It is pure.
@@ -127,6 +137,7 @@ func compose(now time.Time, info Info, figures figures, role Role, stream cdc.Pr
 	d := Document{
 		At: now.UTC(), Live: true,
 		Process: &Process{Version: info.Version, PID: info.PID, Host: info.Host, Started: info.Started.UTC(), Uptime: now.Sub(info.Started).Seconds(), Role: role.Name},
+		Config:  info.Config.orNil(),
 		Reader:  figures.position.Reader,
 		Source: Source{
 			Database: info.Database, Slot: info.Slot, Publication: info.Publication,
@@ -178,7 +189,10 @@ func endpoints(now time.Time, info Info, known []EndpointState, activity []Activ
 	}
 	all := []Endpoint{}
 	add := func(e EndpointState, configured bool) {
-		out := Endpoint{EndpointState: e, Configured: configured, InFlight: flight[e.Name]}
+		out := Endpoint{EndpointState: e, Configured: configured, InFlight: flight[e.Name], FlowLimits: info.Limits[e.Name], Inactive: slices.Contains(info.Inactive, e.Name)}
+		if out.Breaker == "" {
+			out.Breaker = BreakerClosed
+		}
 		if !e.OldestPending.IsZero() {
 			out.OldestPendingSeconds = max(now.Sub(e.OldestPending).Seconds(), 0)
 		}
@@ -204,11 +218,11 @@ func ruleList(info Info, known []RuleState) []Rule {
 	for _, r := range known {
 		active, configured := info.Rules[r.Name]
 		seen[r.Name] = true
-		all = append(all, Rule{RuleState: r, Active: active, Configured: configured})
+		all = append(all, Rule{RuleState: r, Active: active, Test: info.Tests[r.Name], Configured: configured})
 	}
 	for _, name := range sortedKeys(info.Rules) {
 		if !seen[name] {
-			all = append(all, Rule{RuleState: RuleState{Name: name}, Active: info.Rules[name], Configured: true})
+			all = append(all, Rule{RuleState: RuleState{Name: name}, Active: info.Rules[name], Test: info.Tests[name], Configured: true})
 		}
 	}
 	return all

@@ -20,7 +20,7 @@ type figures struct {
 func (f figures) info() StateInfo {
 	i := StateInfo{
 		Reachable: f.err == nil && !f.at.IsZero(), At: utc(f.at), Bound: f.position.Bound,
-		SchemaVersion: f.position.SchemaVersion, Bytes: f.position.Bytes, Processes: f.position.Processes, Queue: f.position.Queue,
+		SchemaVersion: f.position.SchemaVersion, Bytes: f.position.Bytes, Processes: f.position.Processes, Queue: f.position.Queue, Log: f.position.Log,
 	}
 	if f.err != nil {
 		i.Error = f.err.Error()

@@ -77,8 +77,8 @@ var (
 	stateUp      = gauge("state_up", "1 when the state database answered.")
 	stateBytes   = gauge("state_bytes", "Size of the state schema on disk.")
 	pending      = gauge("endpoint_pending", "Deliveries in the queue.", "endpoint")
-	retrying     = gauge("endpoint_retrying", "Deliveries that failed and wait for their next attempt.", "endpoint")
-	held         = gauge("endpoint_held_lanes", "Lanes that wait behind a dead letter.", "endpoint")
+	retrying     = gauge("endpoint_retrying", "Deliveries that failed and wait for their next attempt, counted up to 10,000.", "endpoint")
+	held         = gauge("endpoint_held_lanes", "Lanes that wait behind a dead letter, counted up to 10,000.", "endpoint")
 	oldest       = gauge("endpoint_oldest_pending_seconds", "Age of the oldest pending delivery.", "endpoint")
 	inFlight     = gauge("endpoint_in_flight", "Requests under way.", "endpoint")
 	disabled     = gauge("endpoint_disabled", "1 when nothing is sent to the endpoint.", "endpoint")
@@ -86,7 +86,7 @@ var (
 	deliveries   = counter("deliveries_total", "Deliveries that came to an end: delivered or dead.", "endpoint", "result")
 	failures     = counter("failed_attempts_total", "Attempts that ended without success.", "endpoint")
 	matched      = counter("rule_matched_total", "Events that a rule matched.", "rule")
-	parked       = gauge("rule_parked", "Events parked now, as their rule failed to evaluate.", "rule")
+	parked       = gauge("rule_parked", "Events parked now, as their rule failed to evaluate, counted up to 10,000.", "rule")
 	parkedTotal  = counter("rule_parked_total", "Events that were parked.", "rule")
 )
 
@@ -98,7 +98,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- f.desc
 	}
-	for _, f := range queueFamilies {
+	for _, f := range slices.Concat(queueFamilies, logFamilies, flowFamilies, windowFamilies, configFamilies) {
 		ch <- f.desc
 	}
 }
@@ -114,6 +114,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		send(reader, truth(d.Process.Role == RoleReader))
 		send(started, float64(d.Process.Started.UnixMilli())/1000)
 	}
+	d.Config.collect(send)
 	send(connected, truth(d.Source.Connected))
 	send(reconnects, float64(d.Source.Reconnects))
 	send(transactions, float64(d.Position.Transactions))
@@ -141,11 +142,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	send(allRows, float64(d.State.Queue.Rows))
 	send(allBytes, float64(d.State.Queue.Bytes))
 	send(allRatio, d.State.Queue.Ratio)
+	d.State.Log.collect(send)
 	for _, e := range d.Endpoints {
 		e.Queue.collect(send, e.Name)
+		e.FlowState.collect(send, e.Name, d.At)
+		e.FlowLimits.collect(send, e.Name)
 		send(pending, float64(e.Pending), e.Name)
 		send(retrying, float64(e.Retrying), e.Name)
 		send(held, float64(e.HeldLanes), e.Name)
+		send(endpointWaiting, float64(e.Waiting), e.Name)
 		send(oldest, e.OldestPendingSeconds, e.Name)
 		send(inFlight, float64(e.InFlight), e.Name)
 		send(disabled, truth(e.Disabled), e.Name)
@@ -158,6 +163,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		send(matched, float64(r.Matched), r.Name)
 		send(parked, float64(r.Parked), r.Name)
 		send(parkedTotal, float64(r.ParkedTotal), r.Name)
+		send(ruleWaiting, float64(r.Waiting), r.Name)
+		send(ruleSampled, float64(r.Sampled), r.Name)
 	}
 }
 

@@ -9,7 +9,7 @@ type QueueState struct {
 	MaxRows  int64   `json:"max_rows,omitempty"`  // limit; left out when there is none
 	MaxBytes int64   `json:"max_bytes,omitempty"` // limit; left out when there is none
 	Ratio    float64 `json:"ratio"`               // how full: 1 at a limit; dead letters count too, up to the same limits
-	Alarm    bool    `json:"alarm"`               // 80 % of a limit is reached, or events are being parked
+	Alarm    bool    `json:"alarm"`               // 80 % of a limit is reached, or new events are not queued
 	Overflow string  `json:"overflow,omitempty"`  // what happens at the limit: "park" or "drop-oldest"
 
 	DeadBytes int64     `json:"dead_bytes"`    // of the bodies of dead letters
@@ -25,7 +25,7 @@ var (
 	queueMaxRows  = gauge("queue_max_rows", "Limit of the deliveries; absent when there is none.", "endpoint")
 	queueMaxBytes = gauge("queue_max_bytes", "Limit of the size of the bodies; absent when there is none.", "endpoint")
 	queueRatio    = gauge("queue_ratio", "How full the queue is: 1 at a limit.", "endpoint")
-	queueAlarm    = gauge("queue_alarm", "1 from 80 % of a limit on, and while events are parked.", "endpoint")
+	queueAlarm    = gauge("queue_alarm", "1 from 80 % of a limit on, and while new events are not queued.", "endpoint")
 	queueParking  = gauge("queue_parking", "1 while new events are not queued as the limit was reached.", "endpoint")
 	queueParked   = counter("queue_parked_total", "Events that were never queued as the limit was reached.", "endpoint")
 	queueDropped  = counter("queue_dropped_total", "Deliveries and dead letters that were dropped as the limit was reached.", "endpoint")

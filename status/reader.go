@@ -32,8 +32,9 @@ type EndpointState struct {
 	Name string `json:"name"`
 
 	Pending       int64     `json:"pending"`                  // deliveries in the queue, retrying and held ones included
-	Retrying      int64     `json:"retrying"`                 // of these: failed at least once and waiting for their next attempt
-	HeldLanes     int64     `json:"held_lanes"`               // lanes that wait behind a dead letter (on_dead = "hold")
+	Retrying      int64     `json:"retrying"`                 // of these: failed at least once and waiting for their next attempt; counted up to 10,000
+	Waiting       int64     `json:"waiting"`                  // of pending: wait for the end of their rule's window; counted up to 10,000 per rule
+	HeldLanes     int64     `json:"held_lanes"`               // lanes that wait behind a dead letter (on_dead = "hold"); counted up to 10,000
 	OldestPending time.Time `json:"oldest_pending,omitzero"`  // commit time of the oldest pending delivery's transaction
 	NextAttempt   time.Time `json:"next_attempt_at,omitzero"` // when the first waiting lane is due
 
@@ -51,6 +52,8 @@ type EndpointState struct {
 	Disabled       bool      `json:"disabled"` // nothing is sent; deliveries wait
 	DisabledReason string    `json:"disabled_reason,omitempty"`
 	DisabledAt     time.Time `json:"disabled_at,omitzero"`
+
+	FlowState
 }
 
 // RuleState is one rule as the state schema knows it. A rule's name is its identity: a renamed rule
@@ -58,8 +61,10 @@ type EndpointState struct {
 type RuleState struct {
 	Name        string    `json:"name"`
 	Matched     int64     `json:"matched"` // events, total, ever
-	Parked      int64     `json:"parked"`  // events parked now
+	Parked      int64     `json:"parked"`  // events parked now; counted up to 10,000
 	ParkedTotal int64     `json:"parked_total"`
+	Waiting     int64     `json:"waiting"`     // deliveries that wait for the end of its window now; counted up to 10,000 per endpoint
+	Sampled     int64     `json:"sampled_out"` // of matched, those that its sample left out, ever
 	LastMatch   time.Time `json:"last_match_at,omitzero"`
 	LastParked  time.Time `json:"last_error_at,omitzero"`
 	LastError   string    `json:"last_error,omitempty"` // of the event parked last
@@ -85,5 +90,6 @@ type PositionState struct {
 	SchemaVersion int        // of the state schema's migrations
 	Bytes         int64      // size of the state schema on disk, indexes and partitions included; may lag by minutes
 	Queue         QueueState // of all endpoints together
+	Log           LogState   // of deliveries and attempts
 	Processes     int        // processes with a valid lease
 }

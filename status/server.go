@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,9 +18,9 @@ import (
 	"walhook/cdc"
 )
 
-// Server answers /, /status, /healthz, /readyz and /metrics. It guarantees that
-// looking costs little: the state schema is read at most once per CacheFor, the
-// source never. It does not change anything.
+// Server answers /, /status, /healthz, /readyz and /metrics, and /api/v1. It guarantees that
+// looking at the former costs little: the state schema is read at most once per CacheFor, the
+// source never. They do not change anything; what the API may do is its [Desk]'s.
 type Server struct {
 	cfg     Config
 	info    Info
@@ -28,6 +29,7 @@ type Server struct {
 
 	cache    *cache
 	metrics  *metrics
+	api      *api // nil without a Desk
 	listener net.Listener
 
 	mu    sync.Mutex
@@ -60,6 +62,9 @@ func New(cfg Config, info Info, sources Sources, listener net.Listener) (*Server
 	cfg = cfg.WithDefaults()
 	s := &Server{cfg: cfg, info: info, sources: sources, listener: listener, now: time.Now, cache: &cache{reader: sources.State, ttl: cfg.CacheFor}}
 	s.metrics = newMetrics(info, func() Document { return s.Document(context.Background()) })
+	if sources.Desk != nil {
+		s.api = newAPI(cfg, sources.Desk, s.Document, sources.Audit)
+	}
 	return s, nil
 }
 
@@ -168,7 +173,7 @@ func (s *Server) Document(ctx context.Context) Document {
 		role = s.sources.Role()
 	}
 	stream = role.seenBy(stream, f)
-	d := compose(now, s.info, f, role, stream, handler, slot, activity)
+	d := compose(now, s.Info(), f, role, stream, handler, slot, activity)
 	_, age := stream.Lag(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,6 +191,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /metrics", s.guard(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{Registry: s.metrics.registry}).ServeHTTP))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.api != nil {
+		mux.Handle("/api/", s.api)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
@@ -265,12 +273,15 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
-	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // it is JSON, and said to be nothing else
+	if err := e.Encode(v); err != nil {
 		http.Error(w, "encode: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody is left to tell
+	_, _ = w.Write(body.Bytes()) // the client is gone: nobody is left to tell
 }

@@ -443,3 +443,18 @@ func TestTokenCannotBePrinted(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that a person has resumed and that has nothing to deliver raises no alarm.
+func TestResumedEndpointIsNoAlarm(t *testing.T) {
+	for reason, want := range map[string]float64{ResumedReason: 0, "timeout": 1} {
+		s, got := FlowState{Breaker: BreakerOpen, OpenWhy: reason}, -1.0
+		s.collect(func(f family, v float64, _ ...string) {
+			if f == breakerOpen {
+				got = v
+			}
+		}, "erp", time.Now())
+		if got != want {
+			t.Errorf("%q: endpoint_breaker_open is %v, want %v", reason, got, want)
+		}
+	}
+}

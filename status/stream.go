@@ -62,6 +62,9 @@ type Sources struct {
 	Role     func() Role // nil: the only process, which reads
 	Activity func() []Activity
 	Blockers func() []string // further reasons not to be ready: "the identity check has not passed yet"
+
+	Desk  Desk        // what the API does; nil: there is no API
+	Audit func(Audit) // is told of every call of the API that changes something; nil: nobody is
 }
 
 // lagSamples bounds the memory of a LagClock (invariant 9).

@@ -17,8 +17,7 @@ func oldSlot(a *state.Adoption) string {
 
 // noteAdoption logs what the operator accepted on purpose, with the gap that it leaves. asked is --adopt: left in a unit file,
 // it would accept the next gap or copy, too.
-func (p *pipeline) noteAdoption(asked bool) {
-	a := p.at.adoption
+func (p *pipeline) noteAdoption(a *state.Adoption, asked bool) {
 	if a == nil {
 		if asked {
 			p.log.Warn().Str("hint", "start it without --adopt from now on").Msg("there was nothing to adopt")

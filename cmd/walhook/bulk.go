@@ -32,26 +32,13 @@ small transactions: when it is interrupted, what is done stays done, and the sam
 // previewLimit is how far a selection is counted.
 const previewLimit = 100_000
 
-// job is one kind of thing to work on.
-type job struct {
-	noun  string
-	sends bool // what it does makes a running walhook send
-	count func(ctx context.Context, limit int) (int64, error)
-	run   func(ctx context.Context, progress func(done int64)) (did, error)
-}
-
-// did is what came of a job, as far as it came.
-type did struct {
-	done, failed int64
-	rest         state.Filter // of jobs whose rest the same command does not find: After and Before
-}
-
 // bulkResult is what became of the selection, as --json prints it.
 type bulkResult struct {
 	Selected int64 `json:"selected"`          // how many it would be, or were
 	More     bool  `json:"more,omitempty"`    // and more: counting ends somewhere
 	Done     int64 `json:"done"`              // queued again or discarded
 	Failed   int64 `json:"failed,omitempty"`  // parked events that failed again, and stay parked
+	Left     int64 `json:"left,omitempty"`    // not discarded, as a process has them in hand
 	Preview  bool  `json:"preview,omitempty"` // nothing was done
 	After    int64 `json:"after,omitempty"`   // after an interruption of replay: go on with --after and --before
 	Before   int64 `json:"before,omitempty"`
@@ -63,26 +50,27 @@ func (b *bulk) register(c *cobra.Command) {
 	f.BoolVar(&b.all, "all", false, "all of them")
 	f.BoolVar(&b.yes, "yes", false, "do it without asking")
 	f.BoolVar(&b.preview, "preview", false, "only count what is selected")
-	f.IntVar(&b.flags.limit, "limit", 0, "at most so many, oldest first (default no limit)")
+	f.IntVar(&b.flags.Limit, "limit", 0, "at most so many, oldest first (default no limit)")
 	f.BoolVar(&b.asJSON, "json", false, "print JSON")
 }
 
 // filter refuses to select everything by accident.
 func (b *bulk) filter(cmd *cobra.Command, ids []string) (state.Filter, error) {
-	if len(ids) == 0 && b.flags.empty() && !b.all {
+	if len(ids) == 0 && b.flags.Empty() && !b.all {
 		return state.Filter{}, usagef(cmd.CommandPath()+" --help", "name ids, select by flags, or say --all")
 	}
 	if b.yes && b.preview {
 		return state.Filter{}, usagef("", "--yes and --preview contradict each other")
 	}
-	return b.flags.filter(ids, time.Now())
+	b.flags.IDs = ids
+	return filterOf(b.flags.Selection, time.Now())
 }
 
 // run counts, asks, and does what was meant. verb is what is done to things: "queued again".
 func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs ...job) error {
 	out := bulkResult{}
 	counts := make([]int64, len(jobs))
-	byID := len(jobs) > 1 || b.flags.empty() && !b.all
+	byID := len(jobs) > 1 || b.flags.Empty() && !b.all
 	noun := jobs[0].noun
 	for i, j := range jobs {
 		n, err := j.count(ctx, previewLimit+1)
@@ -96,7 +84,7 @@ func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs 
 		counts[i] = min(n, previewLimit)
 		out.Selected += counts[i]
 	}
-	if limit := int64(b.flags.limit); limit > 0 && limit <= out.Selected {
+	if limit := int64(b.flags.Limit); limit > 0 && limit <= out.Selected {
 		out.Selected, out.More = limit, false
 	}
 	if out.Selected == 0 {
@@ -124,9 +112,11 @@ func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs 
 		p := newProgress(a.stderr, out, verb)
 		d, err := j.run(ctx, p.show)
 		p.end()
-		out.Done, out.Failed = out.Done+d.done, out.Failed+d.failed
+		out.Done, out.Failed, out.Left = out.Done+d.done, out.Failed+d.failed, out.Left+d.left
 		if err != nil {
-			out.After, out.Before = d.rest.After, d.rest.Before
+			if j.rests {
+				out.After, out.Before = d.rest.After, d.rest.Before
+			}
 			return b.stopped(ctx, a, &out, verb, err)
 		}
 	}
@@ -138,7 +128,10 @@ func (b *bulk) run(ctx context.Context, a *app, db *state.DB, verb string, jobs 
 			fmt.Fprintln(a.stderr, "no walhook is running: they are sent when one does (walhook run)")
 		}
 	}
-	if out.Failed > 0 {
+	if out.Left > 0 && !b.asJSON {
+		fmt.Fprintf(a.stderr, "%s left: a walhook process has them in hand, or has just ended them. walhook endpoints pause NAME makes it give them back, then do the same again\n", grouped(out.Left))
+	}
+	if out.Failed+out.Left > 0 {
 		return errQuiet(exitFailed) // the report says how many
 	}
 	return nil

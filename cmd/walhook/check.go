@@ -321,10 +321,13 @@ func (r *report) print(w io.Writer) error {
 	return err
 }
 
-// plural writes "1 rule", "2 rules".
+// plural writes "1 rule", "2 rules", "2 deliveries".
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+		noun = stem + "rie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

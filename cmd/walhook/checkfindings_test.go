@@ -328,13 +328,30 @@ func checkCases() []checkCase {
 				{code: "temp_dir", unless: func(*site) bool { return runtime.GOOS != "linux" }, provoke: func(s *site) { s.amend(`temp_dir = "."`, `temp_dir = "/proc"`) }, says: "source.temp_dir", // where not even root can
 					follow: func(s *site, _ finding) { s.amend(`temp_dir = "/proc"`, `temp_dir = "."`) }},
 				{code: "endpoint", provoke: func(s *site) {
+					for _, name := range []string{"none.pem", "none.key"} {
+						if err := os.WriteFile(filepath.Join(s.env["DIR"], name), []byte("no PEM"), 0o600); err != nil {
+							s.Fatal(err)
+						}
+					}
 					s.amend("[http]", "[endpoints.mtls]\nurl = \"https://127.0.0.1:1/\"\ntls = { cert_file = \"$DIR/none.pem\", key_file = \"$DIR/none.key\" }\n[http]")
-				}, says: "none.pem", follow: func(s *site, _ finding) {
+				}, says: "endpoints.mtls.tls.cert_file", follow: func(s *site, _ finding) {
 					s.amend("none.pem", "cert.pem")
 					s.amend("none.key", "cert.key")
 				}},
-				{code: "endpoint_disabled", provoke: func(s *site) { s.walhook("endpoints", "disable", "erp", "--reason", "maintenance") }, says: "maintenance",
+				{code: "endpoint_disabled", provoke: func(s *site) { s.walhook("endpoints", "pause", "erp", "--reason", "maintenance") }, says: "maintenance",
 					follow: func(s *site, f finding) { s.walhook(strings.Fields(f.Hint)[1:]...) }},
+				{code: "endpoint_gone", provoke: func(s *site) {
+					s.role(`CREATE TABLE walhook.delivery_20010101 PARTITION OF walhook.delivery FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')`)
+					s.role(`INSERT INTO walhook.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body)
+						VALUES (1, '2001-01-01', 'msg_old', 'old', 'm/1', 'r', 'e', 'm', '1', 'create', false, '0/1', 1, now(), now(), 'application/json', '{}')`)
+					s.role(`INSERT INTO walhook.lane (endpoint, key, due) VALUES ('old', 'm/1', now())`)
+					s.role(`INSERT INTO walhook.queue (endpoint, lane, seq, day, bytes) VALUES ('old', 'm/1', 1, '2001-01-01', 2)`)
+					s.role(`INSERT INTO walhook.tally (endpoint, pending, pending_bytes) VALUES ('old', 1, 2)`)
+					s.role(`UPDATE walhook.source SET last_seq = greatest(last_seq, 1)`)
+				}, says: `1 delivery waits for endpoint "old"`, follow: func(s *site, f finding) {
+					_, command, _ := strings.Cut(f.Hint, "give them up: walhook ")
+					s.walhook(append(strings.Fields(command), "--yes")...)
+				}},
 				{code: "clock_skew", provoke: func(s *site) { s.now = func() time.Time { return time.Now().Add(-time.Minute) } }, says: "1m0s ahead of",
 					follow: func(s *site, _ finding) { s.now = time.Now }},
 			}, {
@@ -385,7 +402,7 @@ func checkCases() []checkCase {
 				{code: "position_ahead", provoke: func(s *site) { s.role("UPDATE walhook.source SET lsn = pg_current_wal_lsn() + 100000000") }, says: "walhook run --adopt", follow: byAdopting},
 			}, {
 				{code: "state_connections", provoke: func(s *site) {
-					s.super("CREATE ROLE keeper_$DB LOGIN CONNECTION LIMIT 3")
+					s.super("CREATE ROLE keeper_$DB LOGIN CONNECTION LIMIT 8")
 					s.super("CREATE DATABASE keep_$DB OWNER keeper_$DB")
 					s.Cleanup(func() { s.super("DROP DATABASE keep_$DB WITH (FORCE)"); s.super("DROP ROLE keeper_$DB") })
 					s.amend("[http]", "[state]\ndsn = \"postgres://keeper_$DB@localhost:$DB_PORT/keep_$DB?sslmode=disable\"\n[http]")

@@ -37,7 +37,7 @@ func findingKinds() []cdc.FindingKind {
 		kind("state_standby", e, "the state's server is a standby", "point state.dsn at the primary"),
 		kind("state_fsync", w, "the state's server does not write durably (fsync, full_page_writes)", "turn both on"),
 		kind("state_pooler", w, "a connection pooler stands between walhook and the state", "write the address of PostgreSQL itself in state.dsn"),
-		kind("state_connections", w, "fewer connections to the state's server are free than state.pool_size", "raise the limit, or lower state.pool_size"),
+		kind("state_connections", w, "fewer connections to the state's server are free than state.pool_size and one more", "raise the limit, or lower state.pool_size"),
 		kind("state_schema", e, "the state schema is missing or has another version than this program", "walhook setup; a newer walhook when the schema is newer"),
 		kind("state_new", i, "the state belongs to no source yet", "walhook setup"),
 		kind("state_lost", e, "the state holds no position, and a slot is there that may have been read from", "restore the state's dump, or walhook setup and then walhook run --adopt"),
@@ -45,7 +45,8 @@ func findingKinds() []cdc.FindingKind {
 		kind("position_behind", e, "the slot was confirmed past the state's position: changes between them are lost to the stream", "restore a newer dump of the state, or walhook run --adopt"),
 		kind("position_ahead", e, "the state's position lies beyond the end of the server's WAL: the server was restored from a backup", "walhook run --adopt, if that is to stay"),
 		kind("slot_in_use", e, "somebody streams from the slot, and no walhook of this state runs", "stop the other program, or pg_terminate_backend"),
-		kind("endpoint_disabled", w, "nothing is sent to an endpoint, as it is disabled", "walhook endpoints enable NAME"),
+		kind("endpoint_disabled", w, "nothing is sent to an endpoint: it is paused or disabled, or its breaker is open", "walhook endpoints resume NAME"),
+		kind("endpoint_gone", w, "deliveries wait for an endpoint that is not configured: they are never sent", "add the endpoint again, or walhook deliveries discard as the finding says"),
 	})
 }
 

@@ -86,14 +86,15 @@ func (d *document) secretKeys() []string {
 }
 
 // secretPatterns are keys whose values are secrets, as [pattern] writes them.
-var secretPatterns = []string{"source.dsn", "state.dsn", "http.token", "endpoints.*.secrets", "endpoints.*.auth.password", "endpoints.*.auth.token", "endpoints.*.auth.value"}
+var secretPatterns = []string{"source.dsn", "state.dsn", "http.token", "endpoints.*.secrets", "endpoints.*.hmac.secrets", "endpoints.*.auth.password", "endpoints.*.auth.token",
+	"endpoints.*.auth.value", "endpoints.*.auth.client_secret", "endpoints.*.auth.consumer_key", "endpoints.*.auth.consumer_secret", "endpoints.*.auth.token_secret"}
 
 // secretHeader says whether a path is that of a header or query value whose name sounds like a secret.
 func secretHeader(parts []string) bool {
-	if len(parts) != 4 || parts[0] != "endpoints" || parts[2] != "headers" && parts[2] != "query" {
+	if len(parts) < 4 || parts[0] != "endpoints" || parts[2] != "headers" && parts[2] != "query" && (parts[2] != "auth" || parts[3] != "params") {
 		return false
 	}
-	name := strings.ToLower(parts[3])
+	name := strings.ToLower(parts[len(parts)-1])
 	return slices.ContainsFunc([]string{"auth", "key", "token", "secret", "password"}, func(s string) bool { return strings.Contains(name, s) })
 }
 
@@ -137,6 +138,9 @@ func (k *checker) certificates() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
 		files := c.Endpoints[name].TLS
+		if info, err := os.Stat(files.KeyFile); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
+			r.add(cdc.SeverityWarning, "configuration", fmt.Sprintf("endpoints.%s.tls.key_file: %s holds a private key and every user of this machine can read it", name, files.KeyFile), "chmod o-r "+files.KeyFile)
+		}
 		for _, f := range []struct{ key, path string }{{"cert_file", files.CertFile}, {"ca_file", files.CAFile}} {
 			subject, ends := firstToEnd(f.path)
 			if ends.IsZero() || ends.Sub(k.now()) > certificateSoon {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,6 +12,7 @@ import (
 	"walhook/cdc"
 	"walhook/cdc/catalog"
 	"walhook/state"
+	"walhook/status"
 )
 
 // state finds a schema that is missing, of another version, or another database's. facts is nil when the source could not
@@ -96,8 +98,8 @@ func (k *checker) stateServer(s *state.Server) {
 		r.add(cdc.SeverityWarning, "state_pooler", "a connection pooler stands between walhook and the state: in transaction mode it breaks advisory locks and session settings",
 			"write the address of PostgreSQL itself in state.dsn (port 5432 rather than 6432)")
 	}
-	if s.Free < s.PoolSize {
-		r.add(cdc.SeverityWarning, "state_connections", fmt.Sprintf("walhook may open %d connections to the state's server, and state.pool_size is %d", max(s.Free, 0), s.PoolSize),
+	if s.Free < s.Needed {
+		r.add(cdc.SeverityWarning, "state_connections", fmt.Sprintf("walhook may open %d connections to the state's server, and needs up to %d: state.pool_size and one more", max(s.Free, 0), s.Needed),
 			fmt.Sprintf("raise the limit of the server, the database or the role (as a superuser: ALTER ROLE %s CONNECTION LIMIT -1), or lower state.pool_size", quoteName(targetOf(c.State.DSN.reveal()).user)))
 	}
 	k.clock("the state's server", s.ClockAhead)
@@ -170,11 +172,36 @@ func (k *checker) endpointsOff(ctx context.Context, db *state.DB) {
 		return
 	}
 	for _, e := range list {
-		if _, known := k.cfg.Endpoints[e.Name]; known && e.Disabled {
-			k.report.add(cdc.SeverityWarning, "endpoint_disabled", fmt.Sprintf("endpoint %s is disabled since %s: %s", e.Name, e.DisabledAt.Format("2006-01-02 15:04 UTC"), e.DisabledReason),
-				"walhook endpoints enable "+e.Name)
+		if _, known := k.cfg.Endpoints[e.Name]; !known {
+			k.endpointGone(&e)
+			continue
 		}
+		if e.Since().IsZero() {
+			continue
+		}
+		k.report.add(cdc.SeverityWarning, "endpoint_disabled", fmt.Sprintf("endpoint %s is %s since %s", e.Name, e.Condition(), e.Since().Format("2006-01-02 15:04 UTC")),
+			"walhook endpoints resume "+e.Name)
 	}
+}
+
+// endpointGone finds what waits for an endpoint that nothing is sent to any more.
+func (k *checker) endpointGone(e *status.EndpointState) {
+	if e.Pending == 0 {
+		return
+	}
+	verb := "wait"
+	if e.Pending == 1 {
+		verb = "waits"
+	}
+	var kinds []string
+	if e.Pending > e.Waiting {
+		kinds = append(kinds, "walhook deliveries discard --endpoint "+e.Name+" --pending --retrying")
+	}
+	if e.Waiting > 0 {
+		kinds = append(kinds, "walhook deliveries discard --endpoint "+e.Name+" --waiting")
+	}
+	k.report.add(cdc.SeverityWarning, "endpoint_gone", fmt.Sprintf("%s %s for endpoint %q, which is not configured", plural(int(e.Pending), "delivery"), verb, e.Name),
+		"add it again, or give them up: "+strings.Join(kinds, "; "))
 }
 
 func closeState(db *state.DB) {

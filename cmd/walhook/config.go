@@ -29,6 +29,7 @@ type Config struct {
 	HTTP      HTTPSection                        `toml:"http"`
 	Log       LogSection                         `toml:"log"`
 	Endpoints map[string]delivery.EndpointConfig `toml:"endpoints"` // by the name that rules use
+	Alerts    AlertsSection                      `toml:"alerts"`
 	Rules     []rules.Config                     `toml:"rules"`
 
 	Warnings []string  `toml:"-"` // what is allowed and ill-advised, for people
@@ -50,13 +51,15 @@ type SourceSection struct {
 
 // StateSection is [state]: where position, queue and log are kept.
 type StateSection struct {
-	DSN       dsn               `toml:"dsn"`       // default the source's
-	Schema    string            `toml:"schema"`    // default "walhook"
-	Retention delivery.Duration `toml:"retention"` // of the log of deliveries and attempts; default 30d
-	Lease     delivery.Duration `toml:"lease"`     // after which a silent process counts as dead; default 30s
-	PoolSize  int               `toml:"pool_size"` // connections; default 8
-	MaxRows   int64             `toml:"max_rows"`  // pending deliveries for all endpoints together; default 20,000,000
-	MaxBytes  size              `toml:"max_bytes"` // of their bodies; default 20GiB
+	DSN              dsn               `toml:"dsn"`               // default the source's
+	Schema           string            `toml:"schema"`            // default "walhook"
+	Retention        delivery.Duration `toml:"retention"`         // of the log of deliveries and attempts; default 30d
+	AttemptRetention delivery.Duration `toml:"attempt_retention"` // of the log of attempts alone; default retention
+	RetentionSize    size              `toml:"retention_size"`    // of the log on disk, beyond which the oldest days go before their time; default 50GiB
+	Lease            delivery.Duration `toml:"lease"`             // after which a silent process counts as dead; default 30s
+	PoolSize         int               `toml:"pool_size"`         // connections; default 8
+	MaxRows          int64             `toml:"max_rows"`          // pending deliveries for all endpoints together; default 20,000,000
+	MaxBytes         size              `toml:"max_bytes"`         // of their bodies; default 20GiB
 }
 
 // HTTPSection is [http]: the status pages.
@@ -101,7 +104,8 @@ func parseConfig(name string, text []byte, env environment) (*Config, error) {
 	if err := toml.NewDecoder(bytes.NewReader(expanded.text)).DisallowUnknownFields().Decode(cfg); err != nil {
 		return nil, decodeProblem(doc, expanded, err)
 	}
-	if err := cfg.validate(); err != nil {
+	zeros := cfg.checkZeros()
+	if err := errors.Join(append(zeros, cfg.validate())...); err != nil {
 		return nil, err
 	}
 	return cfg, nil
@@ -150,8 +154,8 @@ func (c *Config) source() cdc.SourceConfig {
 // state is the configuration of the state schema.
 func (c *Config) state(version string) state.Config {
 	return state.Config{
-		DSN: c.State.DSN.reveal(), Schema: c.State.Schema, Retention: c.State.Retention.Std(), Lease: c.State.Lease.Std(),
-		PoolSize: c.State.PoolSize, Version: version, Limits: c.limits(),
+		DSN: c.State.DSN.reveal(), Schema: c.State.Schema, Retention: c.State.Retention.Std(), AttemptRetention: c.State.AttemptRetention.Std(), RetentionSize: c.State.retentionSize(), Lease: c.State.Lease.Std(),
+		PoolSize: c.State.PoolSize, Version: version, Limits: c.limits(), Alerts: c.alerts(),
 	}
 }
 
@@ -193,6 +197,9 @@ func (c *Config) validate() error {
 		}
 	}
 	problems = append(problems, c.checkEndpoints()...)
+	problems = append(problems, c.checkAlerts()...)
+	problems = append(problems, c.checkLimits()...)
+	problems = append(problems, c.checkFiles()...)
 	return errors.Join(problems...)
 }
 
@@ -295,10 +302,16 @@ func hostname() string {
 func (c *Config) infoOf(version string, started time.Time) status.Info {
 	info := status.Info{
 		Version: version, PID: os.Getpid(), Started: started, Slot: c.Source.Slot, Publication: c.Source.Publication,
-		Host: hostname(), Endpoints: slices.Sorted(maps.Keys(c.Endpoints)), Rules: map[string]bool{},
+		Host: hostname(), Endpoints: slices.Sorted(maps.Keys(c.Endpoints)), Limits: c.flowLimits(), Rules: map[string]bool{}, Tests: map[string]bool{},
+	}
+	for _, name := range info.Endpoints {
+		if endpoint := c.Endpoints[name]; !endpoint.IsActive() {
+			info.Inactive = append(info.Inactive, name)
+		}
 	}
 	for _, r := range c.Rules {
 		info.Rules[r.Name] = r.Active == nil || *r.Active
+		info.Tests[r.Name] = r.Test
 	}
 	return info
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"walhook/delivery"
 	"walhook/internal/pgtest"
 	"walhook/rules"
 )
@@ -65,11 +66,11 @@ func TestConfigProblems(t *testing.T) {
 		},
 		{
 			name: "guard without an action", text: whole("[source]\ndsn = \"postgres://u@h/d\"\nguard = { max_retained = \"20GiB\" }\n"),
-			want: "w.toml:3:1: action: missing\n    3 | guard =\n      | ^~~~~",
+			want: "w.toml:3:1: action: missing\n    3 | guard = { max_retained = \"20GiB\" }\n      | ^~~~~",
 		},
 		{
 			name: "guard with an unknown action", text: "[source]\ndsn = \"postgres://u@h/d\"\n[source.guard]\nmax_retained = \"20GiB\"\naction = \"explode\"\n",
-			want: "w.toml:5:10: \"explode\" is no action: write \"drop\" or \"stop\"\n    5 | action =\n      |          ^",
+			want: "w.toml:5:10: \"explode\" is no action: write \"drop\" or \"stop\"\n    5 | action = \"explode\"\n      |          ^~~~~~~~~",
 		},
 		{
 			name: "alarm that a quiet system would raise", text: "[source]\ndsn = \"postgres://u@h/d\"\nalarm = { lag = \"20s\" }\n",
@@ -112,7 +113,7 @@ func TestConfigProblems(t *testing.T) {
 			name: "a secret of another package", text: "[endpoints.erp]\nurl = \"https://e/\"\nsecrets = [\"whsec_%%%%%%%%%%%\"]\n", want: "w.toml:3:12: ",
 		},
 		{
-			name: "semantic problem of an endpoint", text: "[endpoints.erp]\nurl = \"ftp://e/\"\nconcurrency = 0\ntimeout = \"2h\"\n", want: "w.toml:2:7: ",
+			name: "semantic problem of an endpoint", text: "[endpoints.erp]\nurl = \"ftp://e/\"\nconcurrency = -1\ntimeout = \"2h\"\n", want: "w.toml:2:7: ",
 		},
 		{
 			name: "source's own problem", text: "[source]\ndsn = \"postgres://u@h/d\"\nslot = \"My-Slot\"\n", want: "w.toml:3:8: \"My-Slot\" is no slot name: 1 to 63 lower-case letters, digits and underscores\n    3 | slot = \"My-Slot\"\n      |        ^~~~~~~~~",
@@ -125,6 +126,17 @@ func TestConfigProblems(t *testing.T) {
 		{
 			name: "unknown endpoint", text: "[endpoints.erp]\nurl = \"https://e/\"\n[[rules]]\nname = \"x\"\nendpoint = \"epr\"\n",
 			want: "w.toml:5:12: there is no endpoint \"epr\"\n    5 | endpoint = \"epr\"\n      |            ^~~~~", hint: `did you mean "erp"?`,
+		},
+		{
+			name: "unknown alert endpoint", text: "[endpoints.erp]\nurl = \"https://e/\"\n[alerts]\nendpoint = \"epr\"\n",
+			want: "w.toml:4:12: there is no endpoint \"epr\"\n    4 | endpoint =\n      |            ^", hint: `did you mean "erp"?`,
+		},
+		{
+			name: "alert endpoint that is not active", text: "[endpoints.erp]\nurl = \"https://e/\"\nactive = false\n[alerts]\nendpoint = \"erp\"\n",
+			want: "w.toml:5:12: endpoint \"erp\" is not active: nobody would be told", hint: "active = true",
+		},
+		{
+			name: "alerts for nobody", text: "[alerts]\nafter = \"5m\"\n", want: "w.toml:2:9: after: there is no alerts.endpoint", hint: "alerts.endpoint",
 		},
 	}
 	for _, tt := range tests {
@@ -241,6 +253,57 @@ endpoint = "a"
 	}
 }
 
+// Every key that takes a secret takes a file, too; systemd's credentials are files in a folder that a variable names.
+func TestEverySecretFromAFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"hmac", "client", "consumer", "consumer-secret", "token", "token-secret"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("the-"+name+"-of-16-or-more\n"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const text = `
+[endpoints.a]
+url = "https://a/"
+[endpoints.a.hmac]
+secrets_file = "${CREDENTIALS_DIRECTORY}/hmac"
+[endpoints.a.auth]
+type = "oauth2"
+token_url = "https://t/"
+client_id = "x"
+client_secret_file = "${CREDENTIALS_DIRECTORY}/client"
+params = { resource = "r" }
+[endpoints.b]
+url = "https://b/"
+hmac.secrets_file = ["${CREDENTIALS_DIRECTORY}/hmac", "${CREDENTIALS_DIRECTORY}/client"]
+[endpoints.b.auth]
+type = "oauth1"
+consumer_key_file = "${CREDENTIALS_DIRECTORY}/consumer"
+consumer_secret_file = "${CREDENTIALS_DIRECTORY}/consumer-secret"
+token_file = "${CREDENTIALS_DIRECTORY}/token"
+token_secret_file = "${CREDENTIALS_DIRECTORY}/token-secret"
+`
+	cfg, err := parseConfig(filepath.Join(dir, "w.toml"), []byte(whole(text)), variables("CREDENTIALS_DIRECTORY", dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(name string) delivery.Sensitive { return delivery.NewSensitive("the-" + name + "-of-16-or-more") }
+	a, b := cfg.Endpoints["a"], cfg.Endpoints["b"]
+	got := []any{a.HMAC.Secrets, a.Auth.ClientSecret, b.HMAC.Secrets, b.Auth.ConsumerKey, b.Auth.ConsumerSecret, b.Auth.Token, b.Auth.TokenSecret}
+	want := []any{[]delivery.Sensitive{of("hmac")}, of("client"), []delivery.Sensitive{of("hmac"), of("client")}, of("consumer"), of("consumer-secret"), of("token"), of("token-secret")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	// What stands in the file itself is named by `walhook check` when others can read it.
+	cfg, err = parseConfig("w.toml", []byte(whole("[endpoints.a]\nurl = \"https://a/\"\nhmac = { secrets = [\"a-secret-of-some-length\"] }\n"+
+		"auth = { type = \"oauth2\", token_url = \"https://t/\", client_id = \"x\", client_secret = \"y\", params = { api_key = \"z\", resource = \"r\" } }\n")), variables())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(cfg.Doc.secretKeys(), " "); got != "endpoints.a.hmac.secrets endpoints.a.auth.client_secret endpoints.a.auth.params.api_key" {
+		t.Errorf("secrets in the file: %s", got)
+	}
+}
+
 func TestWorldReadableSecretFileIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "dsn")
@@ -301,7 +364,7 @@ const exampleFile = "../../config.example.toml"
 func loadExample(t *testing.T) *Config {
 	t.Helper()
 	const secret = "0123456789abcdef0123456789abcdef"
-	cfg, err := loadConfig(exampleFile, variables("WALHOOK_DB_PASSWORD", "x", "WALHOOK_STATE_PASSWORD", "y", "WALHOOK_HTTP_TOKEN", secret,
+	cfg, err := loadConfig(exampleFile, variables("WALHOOK_PASSWORD", "x", "WALHOOK_STATE_PASSWORD", "y", "WALHOOK_HTTP_TOKEN", secret,
 		"ERP_SECRET", secret, "ERP_SECRET_OLD", secret, "SHOP_SECRET", secret, "ERP_PASSWORD", "z"))
 	if err != nil {
 		t.Fatal(err)
@@ -322,7 +385,7 @@ func TestExampleConfigMentionsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := regexp.MustCompile(`^\s*\[+([a-z_.]+)\]+`)
+	header := regexp.MustCompile(`^\s*(?:# )?\[+([a-z_.]+)\]+`)
 	key := regexp.MustCompile(`^\s*(?:# )?([a-z0-9_]+)\s*=`)
 	mentioned, section := map[string]bool{}, ""
 	for line := range strings.Lines(string(text)) {

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -15,15 +15,8 @@ import (
 
 	"walhook/cdc"
 	"walhook/state"
+	"walhook/status"
 )
-
-// deliveryDetail is what `deliveries show --json` prints.
-type deliveryDetail struct {
-	deliveryLine
-	Body     json.RawMessage `json:"body,omitempty"`   // of deliveries
-	Change   json.RawMessage `json:"change,omitempty"` // of parked events
-	Attempts []attemptLine   `json:"attempt_log"`
-}
 
 func (a *app) deliveriesShow() *cobra.Command {
 	var asJSON bool
@@ -33,31 +26,15 @@ func (a *app) deliveriesShow() *cobra.Command {
 		Example: "  walhook deliveries show msg_0123456789abcdef0123456789abcdef\n  walhook deliveries show msg_… --json | jq .body",
 		Args:    oneArgument("the id of a delivery"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withState(cmd.Context(), func(_ *Config, db *state.DB) error {
-				detail := deliveryDetail{Attempts: []attemptLine{}}
-				found, attempts, err := db.GetDelivery(cmd.Context(), args[0])
-				switch {
-				case err == nil:
-					detail.deliveryLine, detail.Body = lineOfDelivery(found), asRaw(found.Body)
-					for i := range attempts {
-						detail.Attempts = append(detail.Attempts, lineOfAttempt(&attempts[i]))
-					}
-				case errors.Is(err, state.ErrNotFound):
-					parked, e := db.ListParked(cmd.Context(), state.Filter{IDs: args, Limit: 1})
-					if e != nil {
-						return environmentError(e, "")
-					}
-					if len(parked) == 0 {
-						return &failure{err: fmt.Errorf("there is no delivery %q", args[0]), code: exitFailed, hint: "walhook deliveries list; the log is kept for [state] retention"}
-					}
-					detail.deliveryLine, detail.Change = lineOfParked(&parked[0]), asRaw(parked[0].Change)
-				default:
-					return environmentError(err, "")
+			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
+				detail, err := cfg.desk(db).Delivery(cmd.Context(), args[0])
+				if err != nil {
+					return err
 				}
 				if asJSON {
 					return a.printJSON(detail)
 				}
-				return a.printDetail(&detail)
+				return a.printDetail(detail)
 			})
 		},
 	}
@@ -80,7 +57,7 @@ func asRaw(body []byte) json.RawMessage {
 	return text
 }
 
-func (a *app) printDetail(d *deliveryDetail) error {
+func (a *app) printDetail(d *status.DeliveryDetail) error {
 	now := time.Now()
 	table := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 	row := func(name, value string) {
@@ -130,24 +107,36 @@ func (a *app) printDetail(d *deliveryDetail) error {
 	for _, t := range d.Attempts {
 		result := fmt.Sprintf("%s %s", t.Method, t.URL)
 		fmt.Fprintf(a.stdout, "\nattempt %d, %s, %.0f ms: %s\n  %s\n", t.Number, t.At.Format("2006-01-02 15:04:05")+" UTC", t.Milliseconds, attemptResult(t), result)
-		for _, name := range slices.Sorted(maps.Keys(t.RequestHeaders)) {
-			fmt.Fprintf(a.stdout, "  > %s: %s\n", name, strings.Join(t.RequestHeaders[name], ", "))
+		if t.Batch != "" {
+			fmt.Fprintf(a.stdout, "  number %d of %d in batch %s\n", t.BatchPosition, t.BatchSize, t.Batch)
 		}
-		for _, name := range slices.Sorted(maps.Keys(t.ResponseHeaders)) {
-			fmt.Fprintf(a.stdout, "  < %s: %s\n", name, strings.Join(t.ResponseHeaders[name], ", "))
-		}
-		if t.ResponseBody != "" {
-			cut := ""
-			if t.ResponseCut {
-				cut = " …"
-			}
-			fmt.Fprintf(a.stdout, "  < %s%s\n", strings.ReplaceAll(strings.TrimRight(t.ResponseBody, "\n"), "\n", "\n  < "), cut)
-		}
+		printHeaders(a.stdout, "  > ", t.RequestHeaders)
+		printHeaders(a.stdout, "  < ", t.ResponseHeaders)
+		printAnswer(a.stdout, "  < ", &t)
 	}
 	return nil
 }
 
-func attemptResult(t attemptLine) string {
+// printHeaders writes headers in the order of their names, each line after a prefix.
+func printHeaders(w io.Writer, prefix string, headers map[string][]string) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		fmt.Fprintf(w, "%s%s: %s\n", prefix, name, strings.Join(headers[name], ", "))
+	}
+}
+
+// printAnswer writes the body of an answer, as far as it is kept.
+func printAnswer(w io.Writer, prefix string, t *status.AttemptLine) {
+	if t.ResponseBody == "" {
+		return
+	}
+	cut := ""
+	if t.ResponseCut {
+		cut = " …"
+	}
+	fmt.Fprintf(w, "%s%s%s\n", prefix, strings.ReplaceAll(strings.TrimRight(t.ResponseBody, "\n"), "\n", "\n"+prefix), cut)
+}
+
+func attemptResult(t status.AttemptLine) string {
 	out := string(t.Result)
 	if t.Reason != "" {
 		return out + ", " + t.Reason

@@ -14,19 +14,10 @@ import (
 	"walhook/status"
 )
 
-// endpointLine is one endpoint as `endpoints list --json` prints it.
-type endpointLine struct {
-	status.EndpointState
-	URL        string `json:"url,omitempty"` // without its secrets
-	Configured bool   `json:"configured"`
-	Active     bool   `json:"active"`
-	Signed     bool   `json:"signed"`
-}
-
 func (a *app) endpointsCommand() *cobra.Command {
-	return group("endpoints", "Look at endpoints, and enable or disable one",
-		"  walhook endpoints list\n  walhook endpoints disable erp --reason \"maintenance until noon\"\n  walhook endpoints enable erp",
-		a.endpointsList(), a.endpointsEnable(), a.endpointsDisable())
+	return group("endpoints", "Look at endpoints, try them out, and pause or resume one",
+		"  walhook endpoints list\n  walhook endpoints verify erp\n  walhook endpoints pause erp --reason \"maintenance until noon\"\n  walhook endpoints resume erp",
+		a.endpointsList(), a.endpointsShow(), a.endpointsVerify(), a.endpointsSendTest(), a.endpointsPause(), a.endpointsResume(), a.endpointsKeys())
 }
 
 func (a *app) endpointsList() *cobra.Command {
@@ -54,7 +45,7 @@ func (a *app) endpointsList() *cobra.Command {
 }
 
 // endpointLines lists the configured endpoints, and then those that only the state knows.
-func (c *Config) endpointLines(ctx context.Context, db *state.DB) ([]endpointLine, error) {
+func (c *Config) endpointLines(ctx context.Context, db *state.DB) ([]status.EndpointLine, error) {
 	known, err := db.Endpoints(ctx)
 	if err != nil {
 		return nil, environmentError(err, "")
@@ -63,93 +54,139 @@ func (c *Config) endpointLines(ctx context.Context, db *state.DB) ([]endpointLin
 	for _, e := range known {
 		byName[e.Name] = e
 	}
-	lines := []endpointLine{}
+	lines := []status.EndpointLine{}
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
 		endpoint := c.Endpoints[name]
-		l := endpointLine{EndpointState: byName[name], URL: endpoint.URL.String(), Configured: true, Active: endpoint.IsActive(), Signed: len(endpoint.Secrets) > 0}
+		l := status.EndpointLine{EndpointState: byName[name], URL: endpoint.URL.String(), Configured: true, Active: endpoint.IsActive(), Signed: len(endpoint.Secrets)+len(endpoint.HMAC.Secrets) > 0,
+			Rate: endpoint.Rate.String()}
 		l.Name = name
+		if l.Breaker == "" {
+			l.Breaker = status.BreakerClosed
+		}
 		lines = append(lines, l)
 	}
 	for _, e := range known {
 		if _, configured := c.Endpoints[e.Name]; !configured {
-			lines = append(lines, endpointLine{EndpointState: e})
+			lines = append(lines, status.EndpointLine{EndpointState: e})
 		}
 	}
 	return lines, nil
 }
 
-func (a *app) printEndpoints(lines []endpointLine) error {
+func (a *app) printEndpoints(lines []status.EndpointLine) error {
 	if len(lines) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "no endpoints")
 		return err
 	}
 	now := time.Now()
 	table := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "ENDPOINT\tSTATE\tPENDING\tRETRYING\tDELIVERED\tDEAD\tLAST SUCCESS\tURL")
+	fmt.Fprintln(table, "ENDPOINT\tSTATE\tPENDING\tRETRYING\tDELIVERED\tDEAD\tFAILING\tLAST SUCCESS\tRATE\tURL")
 	for _, l := range lines {
-		what := "enabled"
-		switch {
-		case l.Disabled:
-			what = "disabled: " + l.DisabledReason
-		case !l.Configured:
-			what = "not configured"
-		case !l.Active:
-			what = "not active"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Name, what, l.Pending, l.Retrying, l.Delivered, l.Dead, orDash(ago("", now, l.LastSuccess)), orDash(l.URL))
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", l.Name, conditionOf(now, &l), l.Pending, l.Retrying, l.Delivered, l.Dead, l.Failures, orDash(ago("", now, l.LastSuccess)),
+			orDash(l.Rate), orDash(l.URL))
 	}
-	return table.Flush()
-}
-
-func (a *app) endpointsEnable() *cobra.Command {
-	return &cobra.Command{
-		Use:     "enable NAME",
-		Short:   "Let deliveries of a disabled endpoint go again",
-		Example: "  walhook endpoints enable erp",
-		Args:    oneArgument("the name of an endpoint"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withOwnState(cmd.Context(), func(cfg *Config, db *state.DB) error {
-				if err := cfg.knownEndpoint(cmd.Context(), db, args[0]); err != nil {
-					return err
-				}
-				was, err := db.EnableEndpoint(cmd.Context(), args[0])
-				if err != nil {
-					return environmentError(err, "")
-				}
-				text := "endpoint %s enabled\n"
-				if !was {
-					text = "endpoint %s was not disabled\n"
-				}
-				_, err = fmt.Fprintf(a.stdout, text, args[0])
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if text := heldText(&l.EndpointState); text != "" {
+			if _, err := fmt.Fprintf(a.stdout, "%s  %s\n", l.Name, text); err != nil {
 				return err
-			})
-		},
+			}
+		}
 	}
+	return nil
 }
 
-func (a *app) endpointsDisable() *cobra.Command {
+// conditionOf says in words whether deliveries go to an endpoint, and why not.
+func conditionOf(now time.Time, l *status.EndpointLine) string {
+	what := l.Condition()
+	switch {
+	case l.Paused || l.Disabled:
+	case !l.Configured:
+		return "not configured"
+	case !l.Active:
+		return "not active"
+	case l.Breaker == status.BreakerOpen && !l.Resumed():
+		return what + probeAt(now, l.NextProbe)
+	}
+	return what
+}
+
+// probeAt says when an endpoint is probed next.
+func probeAt(now, at time.Time) string {
+	if wait := at.Sub(now); wait > 0 {
+		return " (probed in " + status.Age(wait) + ")"
+	}
+	return " (probed with the next delivery)"
+}
+
+func (a *app) endpointsPause() *cobra.Command {
 	var reason string
 	c := &cobra.Command{
-		Use:     "disable NAME",
-		Short:   "Keep deliveries of an endpoint waiting",
-		Long:    "disable stops sending to an endpoint within seconds. Its deliveries wait in the queue until it is enabled again; nothing is lost.",
-		Example: "  walhook endpoints disable erp --reason \"maintenance until noon\"",
+		Use:   "pause NAME",
+		Short: "Keep deliveries of an endpoint waiting",
+		Long: "pause stops sending to an endpoint within about a second; requests under way go on. Its deliveries wait in the queue until it is resumed; nothing is lost,\n" +
+			"as long as they fit into the endpoint's queue (queue.max_rows, queue.max_bytes).",
+		Example: "  walhook endpoints pause erp --reason \"maintenance until noon\"",
 		Args:    oneArgument("the name of an endpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
 				if err := cfg.knownEndpoint(cmd.Context(), db, args[0]); err != nil {
 					return err
 				}
-				if err := db.DisableEndpoint(cmd.Context(), args[0], reason); err != nil {
+				changed, err := db.PauseEndpoint(cmd.Context(), args[0], reason)
+				if err != nil {
 					return environmentError(err, "")
 				}
-				_, err := fmt.Fprintf(a.stdout, "endpoint %s disabled\n", args[0])
+				text := "endpoint %s paused\n"
+				if !changed {
+					text = "endpoint %s is paused already\n"
+				}
+				_, err = fmt.Fprintf(a.stdout, text, args[0])
 				return err
 			})
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "disabled by hand", "why, for people")
+	c.Flags().StringVar(&reason, "reason", "by hand", "why, for people")
 	return c
+}
+
+func (a *app) endpointsResume() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume NAME",
+		Short: "Let deliveries of an endpoint go again",
+		Long: "resume ends what keeps deliveries of an endpoint waiting: that a person has paused it, that it is disabled as the receiver answered 410 or failed for too long, or\n" +
+			"that its breaker is open. After one of the latter two, one delivery probes the receiver at once; deliveries then go by and by.",
+		Example: "  walhook endpoints resume erp",
+		Args:    oneArgument("the name of an endpoint"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withOwnState(cmd.Context(), func(cfg *Config, db *state.DB) error {
+				if err := cfg.knownEndpoint(cmd.Context(), db, args[0]); err != nil {
+					return err
+				}
+				was, err := db.ResumeEndpoint(cmd.Context(), args[0])
+				if err != nil {
+					return environmentError(err, "")
+				}
+				_, err = fmt.Fprintln(a.stdout, resumedLine(args[0], was))
+				return err
+			})
+		},
+	}
+}
+
+// resumedLine says what resume has done.
+func resumedLine(name string, was state.Resumed) string {
+	switch {
+	case was.Disabled:
+		return "endpoint " + name + " is enabled again: one delivery probes it first"
+	case was.Open:
+		return "endpoint " + name + " resumed: one delivery probes it first"
+	case was.Paused:
+		return "endpoint " + name + " resumed"
+	}
+	return "endpoint " + name + " is neither paused nor disabled, and its breaker is not open"
 }
 
 // knownEndpoint refuses a name that neither configuration nor state has heard of.
@@ -169,5 +206,10 @@ func (c *Config) knownEndpoint(ctx context.Context, db *state.DB, name string) e
 	if s := nearest(name, names); s != "" {
 		hint = fmt.Sprintf("did you mean %q?", s)
 	}
-	return usagef(hint, "there is no endpoint %q", name)
+	return &failure{err: unknownEndpoint(name), code: exitUsage, hint: hint}
 }
+
+// unknownEndpoint is a name that neither configuration nor state has heard of.
+type unknownEndpoint string
+
+func (e unknownEndpoint) Error() string { return fmt.Sprintf("there is no endpoint %q", string(e)) }

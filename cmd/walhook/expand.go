@@ -21,13 +21,18 @@ var fileKeys = map[string]struct {
 	key  string
 	list bool
 }{
-	"source.dsn_file":                {key: "dsn"},
-	"state.dsn_file":                 {key: "dsn"},
-	"http.token_file":                {key: "token"},
-	"endpoints.*.secrets_file":       {key: "secrets", list: true},
-	"endpoints.*.auth.password_file": {key: "password"},
-	"endpoints.*.auth.token_file":    {key: "token"},
-	"endpoints.*.auth.value_file":    {key: "value"},
+	"source.dsn_file":                       {key: "dsn"},
+	"state.dsn_file":                        {key: "dsn"},
+	"http.token_file":                       {key: "token"},
+	"endpoints.*.secrets_file":              {key: "secrets", list: true},
+	"endpoints.*.hmac.secrets_file":         {key: "secrets", list: true},
+	"endpoints.*.auth.password_file":        {key: "password"},
+	"endpoints.*.auth.token_file":           {key: "token"},
+	"endpoints.*.auth.value_file":           {key: "value"},
+	"endpoints.*.auth.client_secret_file":   {key: "client_secret"},
+	"endpoints.*.auth.consumer_key_file":    {key: "consumer_key"},
+	"endpoints.*.auth.consumer_secret_file": {key: "consumer_secret"},
+	"endpoints.*.auth.token_secret_file":    {key: "token_secret"},
 }
 
 // expansion is a configuration's text with ${VARIABLES} and *_file keys replaced
@@ -80,7 +85,7 @@ func expand(doc *document, env environment) (*expansion, error) {
 		if isFile {
 			content, warning, err := readSecretFile(value, filepath.Dir(doc.name))
 			if err != nil {
-				problems = append(problems, doc.problem(e.path, true, err.Error(), "create the file, readable by the user that runs walhook"))
+				problems = append(problems, doc.problem(e.path, true, err.Error(), fileHint))
 				continue
 			}
 			if warning != "" {
@@ -170,21 +175,14 @@ func readSecretFile(name, folder string) (content, warning string, err error) {
 	}
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", "", fmt.Errorf("the file %s does not exist", path)
-	case errors.Is(err, fs.ErrPermission):
-		return "", "", fmt.Errorf("the file %s may not be read by this user", path)
 	case err != nil:
-		return "", "", fmt.Errorf("the file %s cannot be read: %w", path, err)
+		return "", "", unreadable(path, err)
 	case info.IsDir():
 		return "", "", fmt.Errorf("%s is a folder, not a file", path)
 	}
 	data, err := readAtMost(path, maxSecretFile)
-	if errors.Is(err, fs.ErrPermission) {
-		return "", "", fmt.Errorf("the file %s may not be read by this user", path)
-	}
 	if err != nil {
-		return "", "", fmt.Errorf("the file %s cannot be read: %w", path, err)
+		return "", "", unreadable(path, err)
 	}
 	if content = strings.TrimRight(string(data), "\r\n"); strings.TrimSpace(content) == "" {
 		return "", "", fmt.Errorf("the file %s is empty", path)
@@ -194,6 +192,20 @@ func readSecretFile(name, folder string) (content, warning string, err error) {
 	}
 	return content, warning, nil
 }
+
+// unreadable says why a file could not be read.
+func unreadable(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the file %s does not exist", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the file %s may not be read by this user", path)
+	}
+	return fmt.Errorf("the file %s cannot be read: %w", path, err)
+}
+
+// fileHint is what to do about a file that cannot be read.
+const fileHint = "create the file, readable by the user that runs walhook; its name is relative to the configuration file"
 
 // maxSecretFile is more than any secret needs: a larger file is not what was meant.
 const maxSecretFile = 64 << 10

@@ -10,75 +10,88 @@ import (
 
 	"walhook/delivery"
 	"walhook/state"
+	"walhook/status"
 )
 
 // filterFlags are the flags that select deliveries, dead letters and parked events.
-type filterFlags struct {
-	state, endpoint, rule, model, record string
-	message, class                       string // of the last failure
-	status                               int    // of the last answer
-	since, until                         string
-	limit                                int
-	before, after                        int64
-}
+type filterFlags struct{ status.Selection }
 
 // register adds the flags that fit everything, events that were never enqueued too.
 func (f *filterFlags) register(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.endpoint, "endpoint", "", "only this endpoint")
-	flags.StringVar(&f.rule, "rule", "", "only this rule")
-	flags.StringVar(&f.model, "model", "", "only this model, such as sale.order")
-	flags.StringVar(&f.record, "record", "", "only this record, by its id")
-	flags.StringVar(&f.since, "since", "", "only those queued since: 2h, 3d, 2026-03-01 or 2026-03-01T12:00:00Z")
-	flags.StringVar(&f.until, "until", "", "only those queued before: as --since")
+	flags.StringVar(&f.Endpoint, "endpoint", "", "only this endpoint")
+	flags.StringVar(&f.Rule, "rule", "", "only this rule")
+	flags.StringVar(&f.Model, "model", "", "only this model, such as sale.order")
+	flags.StringVar(&f.Record, "record", "", "only this record, by its id")
+	flags.StringVar(&f.Since, "since", "", "only those queued since: 2h, 3d, 2026-03-01 or 2026-03-01T12:00:00Z")
+	flags.StringVar(&f.Until, "until", "", "only those queued before: as --since")
 }
 
 // registerFailure adds the flags that tell failures apart.
 func (f *filterFlags) registerFailure(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.message, "error", "", "only those whose error holds this text")
-	flags.StringVar(&f.class, "class", "", "only failures of this class: "+strings.Join(failureClasses, ", "))
-	flags.IntVar(&f.status, "status", 0, "only those whose last answer had this HTTP status")
+	flags.StringVar(&f.Error, "error", "", "only those whose error holds this text")
+	flags.StringVar(&f.Class, "class", "", "only failures of this class: "+strings.Join(failureClasses, ", "))
+	flags.IntVar(&f.Status, "status", 0, "only those whose last answer had this HTTP status")
 }
 
-var failureClasses = []string{
-	delivery.ClassDNS, delivery.ClassConnect, delivery.ClassTLS, delivery.ClassTimeout, delivery.ClassReset, delivery.ClassEOF, delivery.ClassProtocol, delivery.ClassNetwork,
-	delivery.ClassRedirect, delivery.ClassClientError, delivery.ClassServerError, delivery.ClassStatus, delivery.ClassTooLarge, delivery.ClassConfig, delivery.ClassExpired,
+// failureClasses are what a selection's class may be.
+var failureClasses = delivery.Classes()
+
+// selectionError is a mistake in a selection, in the words of commands and of the API.
+type selectionError struct {
+	flag    string // "--since", "" when the message names it
+	message string
+	hint    string
 }
 
-// empty says that nothing was asked for: everything would be selected.
-func (f *filterFlags) empty() bool {
-	return f.endpoint+f.rule+f.model+f.record+f.message+f.class+f.since+f.until == "" && f.status == 0
-}
-
-// validate refuses what would select nothing, or something else than was meant.
-func (f *filterFlags) validate() error {
-	if f.class != "" && !slices.Contains(failureClasses, f.class) {
-		hint := "classes: " + strings.Join(failureClasses, ", ")
-		if s := nearest(f.class, failureClasses); s != "" {
-			hint = fmt.Sprintf("did you mean %q?", s)
-		}
-		return usagef(hint, "unknown class %q", f.class)
+func (e *selectionError) Error() string {
+	if e.flag == "" {
+		return e.message
 	}
-	if f.limit < 0 || f.status < 0 || f.before < 0 || f.after < 0 {
-		return usagef("", "--limit, --status, --before and --after are not negative")
-	}
-	return nil
+	return e.flag + ": " + e.message
 }
 
-func (f *filterFlags) filter(ids []string, now time.Time) (state.Filter, error) {
+// Hint returns the remedy.
+func (e *selectionError) Hint() string { return e.hint }
+
+// ExitCode says that what was asked for is at fault.
+func (e *selectionError) ExitCode() int { return exitUsage }
+
+// oneOf refuses a value that is not among those known.
+func oneOf(what, value string, known []string) error {
+	if value == "" || slices.Contains(known, value) {
+		return nil
+	}
+	hint := "one of " + strings.Join(known, ", ")
+	if s := nearest(value, known); s != "" {
+		hint = fmt.Sprintf("did you mean %q?", s)
+	}
+	return &selectionError{message: fmt.Sprintf("unknown %s %q", what, value), hint: hint}
+}
+
+// filterOf translates a selection for the state. It refuses what would select nothing, or something else than was meant.
+func filterOf(s status.Selection, now time.Time) (state.Filter, error) {
 	out := state.Filter{
-		State: state.State(f.state), IDs: ids, Endpoint: f.endpoint, Rule: f.rule, Model: f.model, Record: f.record,
-		Error: f.message, Class: f.class, Status: f.status, Limit: f.limit, Before: f.before, After: f.after,
+		State: state.State(s.State), IDs: s.IDs, Endpoint: s.Endpoint, Rule: s.Rule, Model: s.Model, Record: s.Record,
+		Error: s.Error, Class: s.Class, Status: s.Status, Limit: s.Limit, Before: s.Before, After: s.After,
 	}
-	err := f.validate()
-	if err != nil {
+	if err := oneOf("class", s.Class, failureClasses); err != nil {
 		return out, err
 	}
-	if out.Since, err = moment("--since", f.since, now); err != nil {
+	if s.State != parkedState {
+		if err := oneOf("state", s.State, loggedStates); err != nil {
+			return out, err
+		}
+	}
+	if s.Limit < 0 || s.Status < 0 || s.Before < 0 || s.After < 0 {
+		return out, &selectionError{message: "limit, status, before and after are not negative"}
+	}
+	var err error
+	if out.Since, err = moment("--since", s.Since, now); err != nil {
 		return out, err
 	}
-	out.Until, err = moment("--until", f.until, now)
+	out.Until, err = moment("--until", s.Until, now)
 	return out, err
 }
 
@@ -94,7 +107,8 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	}
 	var ago delivery.Duration
 	if err := ago.UnmarshalText([]byte(strings.TrimSuffix(text, " ago"))); err != nil {
-		return time.Time{}, usagef("write how long ago (2h, 3d), a day (2026-03-01) or an instant (2026-03-01T12:00:00Z); times are UTC", "%s: %q is no time", flag, text)
+		return time.Time{}, &selectionError{flag: flag, message: fmt.Sprintf("%q is no time", text),
+			hint: "write how long ago (2h, 3d), a day (2026-03-01) or an instant (2026-03-01T12:00:00Z); times are UTC"}
 	}
 	return now.Add(-ago.Std()), nil
 }

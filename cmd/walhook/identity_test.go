@@ -216,6 +216,24 @@ func TestInvariant5CopyRecognisedByLook(t *testing.T) {
 	if err := confirm(func(b *state.Binding) { b.UUID = "another" }); exitCode(err) != exitEnvironment {
 		t.Errorf("another uuid, before anything is sent: %v", err)
 	}
+	// A process that has not made sure yet knows a copy when it sees one: not even a request without an event goes out from it.
+	own := func(change func(*state.Binding), verified bool) error {
+		m := &member{verified: make(chan struct{}), identity: &identityWatch{bound: identityOf(id, state.Binding{}, "s"), name: "walhook", schema: "public", live: live, every: time.Minute}}
+		change(&m.identity.bound)
+		if verified {
+			m.verify()
+		}
+		return (&pipeline{member: m}).ownSource(t.Context())
+	}
+	for _, verified := range []bool{false, true} {
+		var mismatch *state.MismatchError
+		if err := own(func(b *state.Binding) { b.UUID = "another" }, verified); !errors.As(err, &mismatch) {
+			t.Errorf("another uuid, verified %t: %v", verified, err)
+		}
+		if err := own(same, verified); errors.Is(err, errNotVerified) == verified || verified && err != nil {
+			t.Errorf("the same database, verified %t: %v", verified, err)
+		}
+	}
 	if err := look(100*time.Millisecond, same); err != nil {
 		t.Errorf("the same database: %v", err)
 	}
@@ -241,8 +259,8 @@ func TestInvariant5CopyRecognisedByLook(t *testing.T) {
 // Invariant 5: no command sends anything from a copy, or makes anything due there. A new command must be added here.
 func TestInvariant5EveryCommandOnACopy(t *testing.T) {
 	refused := []string{"run", "run --adopt", "check", "setup", "deliveries retry --all --yes", "deliveries retry --parked --all --yes", "deliveries discard --all --yes",
-		"replay --all --yes", "endpoints enable e"}
-	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "endpoints list", "endpoints disable e", "detach", "teardown --dry-run", "version"}
+		"replay --all --yes", "replay --test --all --yes", "deliveries retry --waiting --all --yes", "endpoints resume e", "endpoints send-test e", "endpoints verify e", "endpoints verify e --send"}
+	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "deliveries verify", "deliveries gaps", "endpoints list", "endpoints show e", "endpoints keys", "endpoints pause e", "reload", "detach", "teardown --dry-run", "version"}
 	apart := []string{"demo", "init", "help", "completion"} // have nothing to do with the configured database
 
 	a := attach(t)

@@ -31,9 +31,9 @@ type identityWatch struct {
 	log    zerolog.Logger
 }
 
-func (p *pipeline) watchIdentity(live *cdc.Live) *identityWatch {
-	w := &identityWatch{bound: p.at.identity, name: p.cfg.State.Schema, since: p.survey.since, live: live, every: identityEvery, log: p.log}
-	if odoo := p.survey.catalog.Odoo; odoo != nil {
+func (m *member) watchIdentity() *identityWatch {
+	w := &identityWatch{bound: m.at.identity, name: m.cfg.State.Schema, since: m.survey.since, live: m.lookups, every: identityEvery, log: m.p.log}
+	if odoo := m.survey.catalog.Odoo; odoo != nil {
 		w.schema = odoo.Schema
 	}
 	return w

@@ -108,7 +108,7 @@ func (d *draft) text() string {
 [source]
 `)
 	if d.ownerDSN != "" {
-		b.WriteString("# walhook's own role. Its password: in ~/.pgpass, here as ${WALHOOK_DB_PASSWORD}, or the whole string in a file (dsn_file).\n")
+		b.WriteString("# walhook's own role. Its password: in ~/.pgpass, here as ${WALHOOK_PASSWORD}, or the whole string in a file (dsn_file).\n")
 	}
 	fmt.Fprintf(&b, "dsn  = %s\n", tomlText(d.dsn))
 	fmt.Fprintf(&b, "slot = %s   # keeps WAL on the server until walhook has processed it; slots are the whole server's\n", tomlText(d.slot))
@@ -199,7 +199,7 @@ func (d *draft) next(path, dsn string) string {
 		step(what, sql)
 	}
 	if d.ownerDSN != "" {
-		step("give walhook its role's password: in ~/.pgpass, or in the dsn as ${WALHOOK_DB_PASSWORD}", path)
+		step("give walhook its role's password: in ~/.pgpass, or in the dsn as ${WALHOOK_PASSWORD}", path)
 	}
 	if d.anyURL {
 		step("name your receiver: url in [endpoints."+draftEndpoint+"]", path)

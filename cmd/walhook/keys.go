@@ -22,6 +22,7 @@ const (
 	aBool   shape = "true or false"
 	aList   shape = "a list in brackets"
 	aTable  shape = "a table"
+	aSize   shape = "a size, such as \"16MiB\""
 	tables  shape = "a list of tables"
 	aSecret shape = "" // takes what its type takes; go-toml judges
 )
@@ -41,6 +42,9 @@ var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 func treeOf(t reflect.Type) *keyTree {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
+	}
+	if t == reflect.TypeFor[size]() {
+		return &keyTree{shape: aSize}
 	}
 	if reflect.PointerTo(t).Implements(textUnmarshaler) {
 		return &keyTree{shape: aText}
@@ -169,11 +173,11 @@ func checkKeys(doc *document) []error {
 func fits(kind unstable.Kind, s shape) (string, bool) {
 	switch kind {
 	case unstable.String:
-		return "text", s == aText || s == aSecret
+		return "text", s == aText || s == aSize || s == aSecret
 	case unstable.Bool:
 		return "true or false", s == aBool || s == aSecret
 	case unstable.Integer:
-		return "a number", s == aWhole || s == aNumber || s == aSecret
+		return "a number", s == aWhole || s == aNumber || s == aSize || s == aSecret
 	case unstable.Float:
 		return "a number with a fraction", s == aNumber || s == aSecret
 	case unstable.Array:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walhook/cdc"
@@ -30,7 +31,9 @@ func (c *Config) leaseTooShort() error {
 // new one is begun: with empty memory, the identity of the source checked anew, and a new id, so that nothing of
 // the old one can ever be taken for the new one's.
 type member struct {
+	terms
 	p        *pipeline
+	at       boundAt
 	process  *state.Process
 	lookups  *cdc.Live
 	engine   *delivery.Engine
@@ -41,6 +44,10 @@ type member struct {
 
 	leave func() error // gives the lanes back, once; others go on with them at once
 
+	before  *member       // that this one takes over from; nil when it begins by itself
+	reads   chan struct{} // closed when it reads no more
+	retired atomic.Bool
+
 	mu      sync.Mutex
 	source  *cdc.Source // nil while it does not read
 	standby bool
@@ -49,24 +56,26 @@ type member struct {
 
 // join checks that the state is this source's (invariants 5 and 8: before anything is sent), joins the processes that work
 // on it, and prepares what they do. Nothing moves yet.
-func (p *pipeline) join(ctx context.Context, adopt bool) (m *member, err error) {
-	if err := p.awaitSlot(ctx); err != nil {
+func (p *pipeline) join(ctx context.Context, t terms, adopt bool) (m *member, err error) {
+	if err := p.awaitSlot(ctx, t.survey.facts); err != nil {
 		return nil, err
 	}
-	if p.at, err = p.cfg.bind(ctx, p.db, p.survey.facts, p.survey.catalog, false, adopt); err != nil {
+	m = &member{terms: t, p: p, verified: make(chan struct{}), reads: make(chan struct{})}
+	if m.at, err = t.cfg.bind(ctx, p.db, t.survey.facts, t.survey.catalog, false, adopt); err != nil {
 		return nil, err
 	}
-	p.noteAdoption(adopt)
-	m = &member{p: p, verified: make(chan struct{})}
+	p.noteAdoption(m.at.adoption, adopt)
 	m.leave = sync.OnceValue(m.end)
-	if m.lookups, err = cdc.NewLive(p.cfg.Source.DSN.reveal(), "lookups", p.gate); err != nil {
+	if m.lookups, err = cdc.NewLive(t.cfg.Source.DSN.reveal(), "lookups", p.gate); err != nil {
 		return nil, environmentError(err, "")
 	}
 	if m.process, err = p.db.Register(ctx); err != nil {
 		return nil, environmentError(err, "")
 	}
-	m.identity = p.watchIdentity(m.lookups)
-	m.engine = delivery.NewEngine(m.process, p.sender, p.cfg.Endpoints, delivery.EngineOptions{Lease: m.process.LeaseUntil, Trace: p.engineTrace()})
+	m.identity = m.watchIdentity()
+	m.engine = delivery.NewEngine(m.process, t.sender, t.cfg.Endpoints, delivery.EngineOptions{Lease: m.process.LeaseUntil, Flow: m.process,
+		AlertAfter: t.cfg.alertAfter(), Trace: p.engineTrace()})
+	m.process.OnDue(m.engine.Nudge)
 	return m, nil
 }
 
@@ -89,7 +98,7 @@ func (m *member) run(ctx context.Context) error {
 		{"identity watch", m.identity.Run},
 		{"delivery", m.deliver},
 		{"stream", m.p.slot.guarded(m.read)},
-	}, stopGrace)
+	}, stopGrace+m.cfg.longestTimeout())
 	return errors.Join(err, m.leave())
 }
 
@@ -105,7 +114,11 @@ func (m *member) deliver(ctx context.Context) error {
 	if err := m.identity.confirm(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return m.engine.Run(ctx)
+	if err := m.engine.Run(ctx); err != nil || !m.retired.Load() {
+		return err
+	}
+	<-ctx.Done() // it has given way to another: that is no end of the process
+	return nil
 }
 
 // verify lets the engine send.
@@ -113,6 +126,14 @@ func (m *member) verify() { m.once.Do(func() { close(m.verified) }) }
 
 // read stands by until this process has the right to read, and then streams until the right is lost.
 func (m *member) read(ctx context.Context) error {
+	defer close(m.reads)
+	if m.before != nil {
+		select {
+		case <-m.before.reads:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	reader, err := m.process.Contend(ctx, m.readerTrace())
 	if err != nil {
 		if ctx.Err() != nil {
@@ -121,7 +142,7 @@ func (m *member) read(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close() // after the stream has ended
-	source, err := m.begin(reader)
+	source, err := m.begin(ctx, reader)
 	if err != nil {
 		return err
 	}
@@ -148,19 +169,22 @@ func (m *member) read(ctx context.Context) error {
 
 // begin prepares the stream from the position that the right to read came with. A state that was bound to another source since
 // this process joined is another process's (invariant 8): joining anew refuses it.
-func (m *member) begin(reader *state.Reader) (*cdc.Source, error) {
-	p, id, bound := m.p, m.p.at.identity, reader.Bound()
+func (m *member) begin(ctx context.Context, reader *state.Reader) (*cdc.Source, error) {
+	p, id, bound := m.p, m.at.identity, reader.Bound()
 	if bound.SystemID != id.SystemID || bound.DatabaseOID != id.DatabaseOID || bound.Slot != id.Slot {
 		return nil, fmt.Errorf("%w: the state was bound to another source", delivery.ErrSuperseded)
 	}
 	identity := delivery.Identity{SystemID: id.SystemID, DatabaseOID: id.DatabaseOID}
-	planner := delivery.NewPlanner(identity, p.survey.rules, p.cfg.Endpoints, relatedRows{m.lookups})
+	planner := delivery.NewPlanner(identity, m.survey.rules, m.cfg.Endpoints, relatedRows{m.lookups})
+	if err := m.settleWindows(ctx); err != nil {
+		return nil, err
+	}
 	ingest := delivery.NewIngest(m.process, planner, m.engine, reader.Position(), p.ingestTrace())
-	cfg := p.cfg.source()
+	cfg := m.cfg.source()
 	cfg.Gate = p.gate
 	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID
-	source := cdc.NewSource(cfg, m.identity.guard(ingest), m.identity.wants(p.survey.rules.Wants), p.sourceTrace())
+	source := cdc.NewSource(cfg, m.identity.guard(ingest), m.identity.wants(m.survey.rules.Wants), p.sourceTrace())
 	m.mu.Lock()
 	m.source, m.standby, m.problem = source, false, ""
 	m.mu.Unlock()

@@ -22,14 +22,12 @@ import (
 // open has checked everything that can be checked, so that what is wrong is said before anything is sent; Run
 // works until it is cancelled.
 type pipeline struct {
-	cfg    *Config
+	terms  // of the next membership; the goroutine that runs them alone uses it once Run has begun
 	log    zerolog.Logger
-	survey *survey
-	at     boundAt
+	reload reloading
 
 	db      *state.DB
 	group   string // of the processes on this state
-	sender  *delivery.HTTPSender
 	server  *status.Server
 	slot    *slotWatch
 	repeats repeats   // of failures of upkeep
@@ -52,7 +50,7 @@ type closer struct {
 
 // openPipeline connects, checks and binds. On an error everything is given back.
 func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bool) (p *pipeline, err error) {
-	p = &pipeline{cfg: cfg, log: log}
+	p = &pipeline{terms: terms{cfg: cfg}, log: log}
 	p.pulse = newPulse(cfg.state("").WithDefaults().Lease)
 	p.gate = cdc.NewGate(0, 0, p.noteAway)
 	defer func() {
@@ -77,13 +75,14 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 		return p, &failure{err: err, code: exitUsage}
 	}
 	p.defers("connections to endpoints", func() error { p.sender.Close(); return nil })
-	if err := p.inspect(ctx); err != nil {
+	if p.survey, err = p.inspect(ctx, cfg); err != nil {
 		return p, err
 	}
+	limitMemoryAnew(cfg)
 	if err := p.openState(ctx, build.Version); err != nil {
 		return p, err
 	}
-	if p.member, err = p.join(ctx, adopt); err != nil {
+	if p.member, err = p.join(ctx, p.terms, adopt); err != nil {
 		return p, err
 	}
 	p.defers("membership", func() error { return p.current().leave() })
@@ -91,25 +90,25 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 		return p, err
 	}
 	info := cfg.infoOf(build.Version, time.Now())
-	info.Database = p.survey.facts.Database
+	info.Database, info.Config.LoadedAt = p.survey.facts.Database, info.Started.UTC()
 	p.server, err = status.New(cfg.status(), info, p.sources(), listener)
 	return p, err
 }
 
 // inspect looks at the source and refuses what preflight finds wrong.
-func (p *pipeline) inspect(ctx context.Context) error {
-	conn, err := connect(ctx, "source.dsn", p.cfg.Source.DSN.reveal())
+func (p *pipeline) inspect(ctx context.Context, cfg *Config) (*survey, error) {
+	conn, err := connect(ctx, "source.dsn", cfg.Source.DSN.reveal())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closeConn(conn)
-	if p.survey, err = p.cfg.look(ctx, conn, ""); err != nil {
-		return err
+	s, err := cfg.look(ctx, conn, "")
+	if err != nil {
+		return nil, err
 	}
-	limitMemoryAnew(p.cfg)
 	var refusals []error
-	mismatch := p.cfg.recall(ctx, p.survey.facts, p.survey.catalog)
-	for _, f := range cdc.Preflight(p.survey.facts, p.survey.needs) {
+	mismatch := cfg.recall(ctx, s.facts, s.catalog)
+	for _, f := range cdc.Preflight(s.facts, s.needs) {
 		switch {
 		case mismatch != nil && strings.HasPrefix(f.Code, "slot_"): // a copy: the slot is the original's
 		case f.Severity == cdc.SeverityError && f.Code != "slot_unreserved" && f.Code != "writes_fail":
@@ -121,7 +120,7 @@ func (p *pipeline) inspect(ctx context.Context) error {
 			p.log.Warn().Str("code", f.Code).Str("finding", f.Message).Str("hint", f.Hint).Msg("preflight")
 		}
 	}
-	return errors.Join(append([]error{mismatch}, refusals...)...)
+	return s, errors.Join(append([]error{mismatch}, refusals...)...)
 }
 
 // openState opens the state and makes sure that this program knows its schema.
@@ -148,7 +147,7 @@ func (p *pipeline) openState(ctx context.Context, version string) (err error) {
 // watchSlot prepares the look at the slot, which every process has.
 func (p *pipeline) watchSlot() (err error) {
 	p.slot, err = newSlotWatch(slotWatchConfig{
-		dsn: p.cfg.Source.DSN.reveal(), slot: p.cfg.Source.Slot, system: p.at.identity.SystemID, database: p.at.identity.DatabaseOID,
+		dsn: p.cfg.Source.DSN.reveal(), slot: p.cfg.Source.Slot, system: p.member.at.identity.SystemID, database: p.member.at.identity.DatabaseOID,
 		guard: p.cfg.Source.Guard.config(), alarm: p.cfg.Source.Alarm.config(), progress: func() cdc.Progress { return p.current().progress() }, log: p.log,
 		gate: p.gate,
 	})
@@ -193,6 +192,8 @@ func (p *pipeline) defers(name string, f func() error) {
 func (p *pipeline) sources() status.Sources {
 	return status.Sources{
 		State:  p.db,
+		Desk:   apiDesk{p.desk},
+		Audit:  p.noteAudit,
 		Stream: func() cdc.Progress { return p.current().progress() },
 		Role:   func() status.Role { return p.current().role() },
 		Slot:   func() status.SlotState { return p.slot.state() },

@@ -87,6 +87,7 @@ var (
 	keyOnLine  = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=`)
 	quoted     = regexp.MustCompile(`["']`)
 	plainValue = regexp.MustCompile(`^\s*(true|false|[0-9.+-]{1,12})\s*(#.*)?$`)
+	ownNames   = regexp.MustCompile(`\.(headers|query|params)\s*\]`) // tables whose keys are the user's: any of them may name a secret
 	bareWord   = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*[A-Za-z/$]`)
 
 	// harmlessKeys are keys outside of rules whose values may be printed
@@ -94,8 +95,11 @@ var (
 	harmlessKeys = map[string]bool{
 		"slot": true, "publication": true, "schema": true, "listen": true, "level": true, "format": true, "method": true,
 		"timeout": true, "retry": true, "ordering": true, "on_dead": true, "stall_after": true, "status_interval": true,
-		"idle_advance": true, "retention": true, "memory": true, "schedule": true, "initial": true, "max": true, "max_response": true,
-		"deliveries": true, "attempts": true, "grace": true,
+		"idle_advance": true, "retention": true, "attempt_retention": true, "retention_size": true, "memory": true, "schedule": true, "initial": true, "max": true, "max_response": true,
+		"deliveries": true, "attempts": true, "grace": true, "breaker": true, "disable": true, "queue": true, "rate": true, "batch": true,
+		"alarm": true, "guard": true, "lease": true, "lag": true, "retained": true, "max_retained": true, "action": true, "after": true,
+		"per": true, "preset": true, "max_retry_after": true, "pause": true, "max_pause": true, "max_rows": true, "max_bytes": true, "max_age": true,
+		"overflow": true, "max_body": true, "wait": true, "bytes": true,
 	}
 )
 
@@ -111,6 +115,9 @@ func (d *document) presentable(line string, offset int) string {
 	m := keyOnLine.FindStringSubmatchIndex(line)
 	if m == nil {
 		return ""
+	}
+	if ownNames.MatchString(d.sectionAt(offset)) {
+		return line[:m[1]]
 	}
 	if plainValue.MatchString(line[m[1]:]) || harmlessKeys[line[m[2]:m[3]]] {
 		return line
@@ -131,11 +138,16 @@ func (d *document) syntaxHint(at int) string {
 // inRules says whether the table header before an offset is that of a rule. It looks at
 // the text alone, as the text may not parse.
 func (d *document) inRules(offset int) bool {
-	section := ""
+	section := d.sectionAt(offset)
+	return strings.HasPrefix(section, "[[rules]]") || strings.HasPrefix(section, "[rules.")
+}
+
+// sectionAt is the last table header before an offset.
+func (d *document) sectionAt(offset int) (section string) {
 	for line := range strings.Lines(string(d.text[:min(offset, len(d.text))])) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "[") && !strings.HasSuffix(line, ",") {
 			section = line
 		}
 	}
-	return strings.HasPrefix(section, "[[rules]]") || strings.HasPrefix(section, "[rules.")
+	return section
 }

@@ -15,27 +15,7 @@ import (
 	"walhook/cdc"
 	"walhook/delivery"
 	"walhook/state"
-	"walhook/status"
 )
-
-// work takes part in the group until ctx is cancelled, with one membership after the other: a process that was superseded does not end, it
-// becomes a stand-by, and may become the reader again.
-func (p *pipeline) work(ctx context.Context) error {
-	for {
-		err := p.current().run(ctx)
-		if ctx.Err() != nil || !membershipLost(err) {
-			return err
-		}
-		withHint(p.log.Warn(), err).Msg("this process was superseded: joining again")
-		m, err := p.rejoin(ctx)
-		if m == nil {
-			return err
-		}
-		p.mu.Lock()
-		p.member, p.handler = m, status.HandlerState{}
-		p.mu.Unlock()
-	}
-}
 
 // membershipLost says that a membership ended by nothing but another process's having taken over.
 func membershipLost(err error) bool {
@@ -47,10 +27,11 @@ func membershipLost(err error) bool {
 // rejoin begins a new membership as soon as source and state let it; nil without an error when ctx ends before that.
 func (p *pipeline) rejoin(ctx context.Context) (*member, error) {
 	for pause := time.Second; p.gate.Wait(ctx, nil); pause = min(2*pause, 10*time.Second) {
-		err := p.inspect(ctx)
-		if err == nil {
+		var err error
+		if p.survey, err = p.inspect(ctx, p.cfg); err == nil {
+			limitMemoryAnew(p.cfg)
 			var m *member
-			if m, err = p.join(ctx, false); err == nil {
+			if m, err = p.join(ctx, p.terms, false); err == nil {
 				return m, nil
 			}
 		}
@@ -104,13 +85,13 @@ func passes(err error) bool {
 const slotPatience = 5 * time.Second
 
 // awaitSlot waits for a slot that somebody else streams from. A process of the same state may: then this one stands by.
-func (p *pipeline) awaitSlot(ctx context.Context) error {
+func (p *pipeline) awaitSlot(ctx context.Context, facts *cdc.Facts) error {
 	live, err := cdc.NewLive(p.cfg.Source.DSN.reveal(), "command", p.gate)
 	if err != nil {
 		return environmentError(err, "")
 	}
 	defer live.Close()
-	for end := time.Now().Add(slotPatience); p.survey.facts.Slot != nil && p.survey.facts.Slot.PID != 0; {
+	for end := time.Now().Add(slotPatience); facts.Slot != nil && facts.Slot.PID != 0; {
 		ours, err := live.HeldBy(ctx, p.cfg.Source.Slot, p.group)
 		if err != nil {
 			return environmentError(err, "")
@@ -118,7 +99,7 @@ func (p *pipeline) awaitSlot(ctx context.Context) error {
 		if ours {
 			return nil
 		}
-		pid := p.survey.facts.Slot.PID
+		pid := facts.Slot.PID
 		if time.Now().After(end) {
 			return environmentError(&cdc.SlotError{Slot: p.cfg.Source.Slot, Problem: cdc.SlotInUse,
 				Detail: fmt.Sprintf("process %d of the server streams from it", pid),
@@ -133,7 +114,7 @@ func (p *pipeline) awaitSlot(ctx context.Context) error {
 		if err != nil {
 			return environmentError(err, "")
 		}
-		p.survey.facts.Slot = health.Slot
+		facts.Slot = health.Slot
 	}
 	return nil
 }

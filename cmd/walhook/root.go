@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // app is one run of the command line: where it writes and what the global flags say. Commands
@@ -31,9 +33,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, env: os.LookupEnv}
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.began {
-		err = usagef("walhook --help", "%s", strings.TrimSpace(err.Error()))
+		err = usagef(cmd.CommandPath()+" --help", "%s", strings.TrimSpace(err.Error()))
 	}
 	printError(stderr, err)
 	return exitCode(err)
@@ -92,10 +94,41 @@ Start with "walhook demo"; it needs no database and no configuration.
 	flags.StringVar(&a.logFormat, "log-format", "", "console or json (default [log] format, then what suits the terminal)")
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
 	root.AddCommand(
-		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.statusCommand(),
+		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.reloadCommand(), a.statusCommand(),
 		a.rulesCommand(), a.deliveriesCommand(), a.replayCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
 	)
+	refuseTwice(root)
 	return root
+}
+
+// once is a flag's value that is given once: of several the last would be taken in silence.
+type once struct {
+	pflag.Value
+	given bool
+}
+
+// Set takes the first value.
+func (o *once) Set(text string) error {
+	if o.given {
+		return errors.New("it is given twice")
+	}
+	o.given = true
+	return o.Value.Set(text)
+}
+
+// refuseTwice makes flags with one value refuse a second one, of a command and those below it.
+func refuseTwice(c *cobra.Command) {
+	wrap := func(f *pflag.Flag) {
+		_, several := f.Value.(pflag.SliceValue)
+		if _, done := f.Value.(*once); !done && !several && f.Value.Type() != "bool" && f.Value.Type() != "count" {
+			f.Value = &once{Value: f.Value}
+		}
+	}
+	c.Flags().VisitAll(wrap)
+	c.PersistentFlags().VisitAll(wrap)
+	for _, child := range c.Commands() {
+		refuseTwice(child)
+	}
 }
 
 // group is a command that only holds others: without one of them it is a usage error.

@@ -8,20 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"walhook/rules"
+	"walhook/status"
 )
-
-// ruleLine is one rule as `rules list --json` prints it.
-type ruleLine struct {
-	Name      string   `json:"name"`
-	Active    bool     `json:"active"`
-	Model     string   `json:"model,omitempty"`
-	Table     string   `json:"table,omitempty"`
-	On        []string `json:"on"`
-	When      string   `json:"when,omitempty"`
-	Endpoints []string `json:"endpoints"`
-	Event     string   `json:"event"` // "<model>.<op>" unless configured
-	EachWrite bool     `json:"each_write,omitempty"`
-}
 
 func (a *app) rulesCommand() *cobra.Command {
 	var asJSON bool
@@ -36,10 +24,7 @@ func (a *app) rulesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lines := []ruleLine{}
-			for _, r := range cfg.Rules {
-				lines = append(lines, lineOf(r))
-			}
+			lines := cfg.ruleLines()
 			if asJSON {
 				return a.printJSON(lines)
 			}
@@ -51,8 +36,8 @@ func (a *app) rulesCommand() *cobra.Command {
 			fmt.Fprintln(table, "RULE\tMODEL\tON\tENDPOINTS\tEVENT\tWHEN")
 			for _, l := range lines {
 				name, of := l.Name, l.Model
-				if !l.Active {
-					name += " (inactive)"
+				if marks := marksOf(&l); len(marks) > 0 {
+					name += " (" + strings.Join(marks, ", ") + ")"
 				}
 				if of == "" {
 					of = "table " + l.Table
@@ -66,8 +51,41 @@ func (a *app) rulesCommand() *cobra.Command {
 	return group("rules", "Look at the rules", "  walhook rules list", list)
 }
 
-func lineOf(r rules.Config) ruleLine {
-	l := ruleLine{Name: r.Name, Active: r.Active == nil || *r.Active, Model: r.Model, Table: r.Table, On: r.On, When: r.When, Endpoints: r.Endpoints, Event: r.Event, EachWrite: r.EachWrite}
+// ruleLines lists the rules in their order.
+func (c *Config) ruleLines() []status.RuleLine {
+	lines := []status.RuleLine{}
+	for _, r := range c.Rules {
+		lines = append(lines, lineOf(r))
+	}
+	return lines
+}
+
+// marksOf says in which way a rule is not sent as others are.
+func marksOf(l *status.RuleLine) (marks []string) {
+	switch {
+	case !l.Active:
+		marks = append(marks, "inactive")
+	case l.Test:
+		marks = append(marks, "test mode")
+	}
+	if l.Sample > 0 && l.Sample < 1 {
+		marks = append(marks, fmt.Sprintf("sample %g", l.Sample))
+	}
+	if l.Debounce != "" {
+		marks = append(marks, "debounce "+l.Debounce)
+	}
+	if l.Priority != "" {
+		marks = append(marks, "priority "+l.Priority)
+	}
+	return marks
+}
+
+func lineOf(r rules.Config) status.RuleLine {
+	l := status.RuleLine{Name: r.Name, Active: r.Active == nil || *r.Active, Model: r.Model, Table: r.Table, On: r.On, When: r.When, Endpoints: r.Endpoints, Event: r.Event, EachWrite: r.EachWrite}
+	l.Test, l.Priority, l.Debounce, l.DebounceMax = r.Test, r.Priority, r.Debounce, r.DebounceMax
+	if r.Sample != nil {
+		l.Sample = *r.Sample
+	}
 	if r.Endpoint != "" {
 		l.Endpoints = []string{r.Endpoint}
 	}

@@ -20,6 +20,8 @@ then streams and delivers until it is told to stop. The first SIGINT or SIGTERM 
 finishes the batch and the requests that are under way, confirms, and ends with status 0. A second
 one ends it at once with status 130; nothing is lost then, but requests may be sent again.
 
+SIGHUP, or walhook reload, reads the configuration anew: see walhook reload --help.
+
 Several processes may run on one state: one reads the slot, the others stand by and take over when it ends or hangs. All
 deliver. Each needs an address of its own for its status pages (http.listen).
 
@@ -42,8 +44,14 @@ endpoints' sequences begins. After a mere rename of the same database nothing is
 				log.Error().Str("hint", "give it the time of its grace period to stop (TimeoutStopSec)").Msg("ended at once by a second signal: what was under way is not finished, and begins again with the next start")
 			})()
 			limitMemory(cfg, a.env)
+			hangups, quiet := onHangup()
+			defer quiet()
 			return a.stream(cmd.Context(), func(ctx context.Context) (*pipeline, error) {
-				return comeBack(ctx, log, func() (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })
+				p, err := comeBack(ctx, log, func() (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })
+				if err == nil {
+					p.reload.asked, p.reload.load = hangups, a.load
+				}
+				return p, err
 			})
 		},
 	}

@@ -76,6 +76,14 @@ func onSignals(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
+// onHangup returns a channel of SIGHUPs, which ask for the configuration to be read anew. Those that come
+// before anybody listens, or faster than they can be served, are one.
+func onHangup() (hangups <-chan os.Signal, stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	return signals, func() { signal.Stop(signals) }
+}
+
 // again waits for a signal that comes later than the grace after the first; false when done comes before.
 func again(signals <-chan os.Signal, done <-chan struct{}, grace time.Duration) bool {
 	first := time.Now()

@@ -114,7 +114,7 @@ func (c *Config) askProcess(ctx context.Context) (d *status.Document, asked bool
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized:
-		return nil, true, &failure{err: fmt.Errorf("the process at %s refuses the token", address), code: exitFailed, hint: "http.token must be the one that it was started with"}
+		return nil, true, &failure{err: fmt.Errorf("the process at %s refuses the token", address), code: exitFailed, hint: "http.token must be the one that it was started with; if it was changed in this file, walhook reload --pid PID and a restart"}
 	default:
 		return nil, true, &failure{err: fmt.Errorf("%s answers %s: it may not be walhook", address, response.Status), code: exitFailed, hint: "see what listens on http.listen"}
 	}
@@ -187,27 +187,42 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 	for _, line := range queueLines(d) {
 		fmt.Fprintf(facts, "queue\t%s\n", line)
 	}
+	for _, line := range reloadLines(d) {
+		fmt.Fprintf(facts, "config\t%s\n", line)
+	}
 	if err := facts.Flush(); err != nil {
 		return err
 	}
 	b.WriteByte('\n')
 	table := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	var held []string
 	fmt.Fprintln(table, "ENDPOINT\tPENDING\tRETRYING\tDELIVERED\tDEAD\tOLDEST\tLAST ERROR")
 	for _, e := range d.Endpoints {
 		name := e.Name
 		switch {
+		case e.Paused:
+			name += " (paused)"
 		case e.Disabled:
 			name += " (disabled)"
+		case e.Resumed():
+			name += " (resumed)"
+		case e.Breaker == status.BreakerOpen:
+			name += " (failing)"
 		case !e.Configured:
 			name += " (not configured)"
+		case e.Inactive:
+			name += " (not active)"
 		}
 		oldest := "-"
 		if !e.OldestPending.IsZero() {
 			oldest = status.Age(seconds(e.OldestPendingSeconds))
 		}
 		last := e.LastError + ago(", ", d.At, e.LastFailure)
-		if e.Disabled && e.DisabledReason != "" {
-			last = "disabled: " + e.DisabledReason
+		if !e.Since().IsZero() {
+			last = e.Condition()
+		}
+		if text := heldText(&e.EndpointState); text != "" {
+			held = append(held, "endpoint "+e.Name+": "+text)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", name, e.Pending, e.Retrying, e.Delivered, e.Dead, oldest, orDash(last))
 	}
@@ -220,14 +235,34 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 			name += " (not configured)"
 		case !r.Active:
 			name += " (inactive)"
+		case r.Test:
+			name += " (test mode)"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, strconv.FormatInt(r.Matched, 10), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(ruleError(d, &r)))
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, matchedText(&r), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(ruleError(d, &r)))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
+	for i, text := range held {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(text + "\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// heldText says that lanes wait behind dead letters, and what lets them go on; "" when none does.
+func heldText(e *status.EndpointState) string {
+	if e.HeldLanes == 0 {
+		return ""
+	}
+	verb := "wait"
+	if e.HeldLanes == 1 {
+		verb = "waits"
+	}
+	return fmt.Sprintf("held: %s %s behind dead letters: walhook deliveries retry --endpoint %s, or discard", plural(int(e.HeldLanes), "lane"), verb, e.Name)
 }
 
 // offlineLine says what is known of a process that does not answer.
@@ -249,6 +284,18 @@ func (c *Config) listenAddress() string {
 		return ""
 	}
 	return dialAddress(cfg.Listen)
+}
+
+// matchedText is how many events have matched, and what became of those that were not sent at once.
+func matchedText(r *status.Rule) string {
+	text := strconv.FormatInt(r.Matched, 10)
+	if r.Waiting > 0 {
+		text += fmt.Sprintf(", %d waiting", r.Waiting)
+	}
+	if r.Sampled > 0 {
+		text += fmt.Sprintf(", %d sampled out", r.Sampled)
+	}
+	return text
 }
 
 // ruleError is the last error of a rule while an event is parked by it.

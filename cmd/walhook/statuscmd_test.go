@@ -24,6 +24,17 @@ func TestPrintStatus(t *testing.T) {
 			d.Rules = []status.Rule{{RuleState: status.RuleState{Name: "r", Parked: parked, LastError: "no number", LastParked: now.Add(-time.Minute)}, Active: true, Configured: true}}
 		}
 	}
+	queue := func(parked int64) func(*status.Document) {
+		return func(d *status.Document) {
+			d.Endpoints = []status.Endpoint{{EndpointState: status.EndpointState{Name: "erp", Queue: status.QueueState{Parked: parked}}, Configured: true}}
+		}
+	}
+	breaker := func(reason string) func(*status.Document) {
+		return func(d *status.Document) {
+			flow := status.FlowState{Breaker: status.BreakerOpen, OpenSince: now.Add(-time.Minute), OpenWhy: reason}
+			d.Endpoints = []status.Endpoint{{EndpointState: status.EndpointState{Name: "erp", FlowState: flow}, Configured: true}}
+		}
+	}
 	stream := func(connected bool) func(*status.Document) {
 		return func(d *status.Document) {
 			d.Source.Connected, d.Source.LastError, d.Source.LastErrorAt = connected, "failed to connect", now.Add(-11*time.Second)
@@ -40,6 +51,10 @@ func TestPrintStatus(t *testing.T) {
 		"nothing is set up":    {&status.Document{At: now, Position: status.Position{LSN: "0/0"}}, "", "nothing is set up (walhook setup)", "0/0"},
 		"old error":            {live(stream(true)), "", "ready", "failed to connect"},
 		"present error":        {live(stream(false)), "", "failed to connect, 11 s ago", "figures"},
+		"nothing was left out": {live(queue(0)), "", "ENDPOINT", "not queued"},
+		"events were left out": {live(queue(697)), "", "erp: not queued at the limit: 697 (walhook deliveries gaps --endpoint erp --reason parked)", "NOT queued"},
+		"resumed, and idle":    {live(breaker(status.ResumedReason)), "", "resumed: the next delivery is a probe", "failing"},
+		"failing":              {live(breaker("timeout")), "", "failing: timeout", "resumed"},
 		"rule, nothing parked": {live(rule(0)), "", "RULE", "no number"},
 		"rule, parked":         {live(rule(1)), "", "no number, 1 min 0 s ago", "figures"},
 		"detached": {live(func(d *status.Document) { d.State = status.StateInfo{Error: "away", At: now.Add(-67 * time.Second)} }), "",

@@ -115,7 +115,7 @@ func connectHint(err error, key string, cfg *pgx.ConnConfig) string {
 	switch pg.Code {
 	case "28P01":
 		if cfg.Password == "" {
-			return fmt.Sprintf("no password is given: put it into ~/.pgpass, or into %s as ${WALHOOK_DB_PASSWORD}", key)
+			return fmt.Sprintf("no password is given: put it into ~/.pgpass, or into %s as ${WALHOOK_PASSWORD}", key)
 		}
 		return fmt.Sprintf("correct the password in %s, or set it: ALTER ROLE %s PASSWORD '…'", key, role)
 	case "28000":

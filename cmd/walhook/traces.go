@@ -10,6 +10,7 @@ import (
 	"walhook/cdc"
 	"walhook/delivery"
 	"walhook/state"
+	"walhook/status"
 )
 
 // withHint adds the remedy that an error knows.
@@ -63,7 +64,7 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 		},
 		Parked: func(e *delivery.Parked) {
 			log.Error().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Stringer("lsn", e.CommitLSN).
-				Str("error", e.Error).Str("hint", "mend the rule, restart, and: walhook deliveries retry "+e.ID).Msg("event parked")
+				Str("error", e.Error).Str("hint", "mend the rule, walhook reload, and: walhook deliveries retry "+e.ID).Msg("event parked")
 		},
 		RelatedFailed: func(err error) { withHint(log.Error(), err).Msg("related rows could not be read") },
 	}
@@ -92,6 +93,9 @@ func (p *pipeline) engineTrace() delivery.Trace {
 			if a.Class != "" {
 				e = e.Str("class", a.Class)
 			}
+			if a.Batch != "" {
+				e = e.Str("batch", a.Batch).Int("batch_size", a.BatchSize)
+			}
 			e.Str("id", d.ID).Str("endpoint", d.Endpoint).Str("rule", d.Rule).Str("event", d.Event).Str("model", d.Model).Str("record", d.Record).
 				Stringer("lsn", d.CommitLSN).Int("attempt", a.Number).Str("result", string(o.Result)).Int("status", a.Status).
 				Int("bytes", len(d.Body)).Dur("took_ms", a.Total).Dur("age_ms", a.At.Sub(d.CommitAt)).Msg("attempt")
@@ -105,9 +109,21 @@ func (p *pipeline) engineTrace() delivery.Trace {
 			withHint(p.warn(err), err).Int("waiting", waiting).Dur("retry_in_ms", retry).Msg("outcomes not committed")
 		},
 		Disabled: func(endpoint, reason string) {
-			log.Error().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints enable "+endpoint).Msg("endpoint disabled")
+			log.Error().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints resume "+endpoint).Msg("endpoint disabled")
 		},
-		Enabled: func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint enabled") },
+		Enabled: func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint resumed") },
+		Paused: func(endpoint, reason string) {
+			log.Warn().Str("endpoint", endpoint).Str("reason", reason).Str("hint", "walhook endpoints resume "+endpoint).Msg("endpoint paused")
+		},
+		BreakerOpened: func(endpoint, reason string, failures int, until time.Time) {
+			if reason == status.ResumedReason {
+				log.Info().Str("endpoint", endpoint).Msg("endpoint resumed: the next delivery is a probe")
+				return
+			}
+			log.Warn().Str("endpoint", endpoint).Str("reason", reason).Int("failures", failures).Time("probe_at", until).Msg("endpoint fails: nothing is sent but probes")
+		},
+		BreakerClosed: func(endpoint string) { log.Info().Str("endpoint", endpoint).Msg("endpoint answers again") },
+		FlowFailed:    func(err error, retry time.Duration) { p.failing("flow", "state of endpoints not read", err) },
 		LeaseLost: func(until time.Time) {
 			e := log.Error()
 			if p.gate.Away() != nil {
@@ -128,9 +144,14 @@ func (p *pipeline) stateTrace() state.Trace {
 			log.Warn().Ints64("processes", ids).Int64("lanes", n).Msg("took over from dead processes")
 		},
 		Partitions: func(made int) { log.Debug().Int("made", made).Msg("partitions added") },
-		Dropped: func(partition string) {
-			log.Info().Str("partition", partition).Msg("retention dropped a day of the log")
+		Dropped: func(d state.DroppedPartition) {
+			if d.Size {
+				log.Warn().Str("partition", d.Name).Int64("bytes", d.Bytes).Str("hint", "the log has reached retention_size in [state]").Msg("a day of the log was dropped before its time")
+				return
+			}
+			log.Info().Str("partition", d.Name).Int64("bytes", d.Bytes).Msg("retention dropped a day of the log")
 		},
+		LogFull:       func(s status.LogState) { logFull(log, s) },
 		UpkeepFailed:  func(task string, err error) { p.failing(task, "upkeep failed", err) },
 		Queue:         func(a state.QueueAlarm) { queueAlarm(log, a) },
 		CommitInDoubt: func(err error) { withHint(p.warn(err), err).Msg("the outcome of a commit is unknown: looking it up") },

@@ -9,9 +9,9 @@ import (
 )
 
 // warnUnknown says, when nothing was selected, that an endpoint or a rule was never heard of: it is neither in the
-// configuration nor in the state.
+// configuration nor in the state. Of a model it says so when no rule is about it.
 func (f *filterFlags) warnUnknown(ctx context.Context, a *app, db *state.DB) error {
-	if f.endpoint == "" && f.rule == "" {
+	if f.Endpoint == "" && f.Rule == "" && f.Model == "" {
 		return nil
 	}
 	cfg, err := a.load()
@@ -42,7 +42,7 @@ func (f *filterFlags) warnUnknown(ctx context.Context, a *app, db *state.DB) err
 	for _, asked := range []struct {
 		what, name string
 		known      []string
-	}{{"endpoint", f.endpoint, knownEndpoints}, {"rule", f.rule, knownRules}} {
+	}{{"endpoint", f.Endpoint, knownEndpoints}, {"rule", f.Rule, knownRules}} {
 		if asked.name == "" || slices.Contains(asked.known, asked.name) {
 			continue
 		}
@@ -52,6 +52,17 @@ func (f *filterFlags) warnUnknown(ctx context.Context, a *app, db *state.DB) err
 			hint = fmt.Sprintf("; did you mean %q?", s)
 		}
 		fmt.Fprintf(a.stderr, "warning: there is no %s %q, neither in the configuration nor in the state%s\n", asked.what, asked.name, hint)
+	}
+	var models []string
+	for _, r := range cfg.Rules {
+		models = append(models, max(r.Model, r.Table)) // one of them is empty
+	}
+	if f.Model != "" && !slices.Contains(models, f.Model) {
+		hint := ""
+		if s := nearest(f.Model, models); s != "" {
+			hint = fmt.Sprintf("; did you mean %q?", s)
+		}
+		fmt.Fprintf(a.stderr, "warning: no rule of the configuration is about %q%s\n", f.Model, hint)
 	}
 	return nil
 }

@@ -1,12 +1,14 @@
 package signature
 
 import (
+	"crypto/ed25519"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 )
 
 // Prefix starts the text form of a Standard Webhooks secret.
@@ -23,16 +25,25 @@ const Mask = "[secret]"
 // TOML and slog show [Mask], also when the Secret sits in an unexported field of
 // another struct. It does not protect against a debugger, a core dump or unsafe.
 //
+// It is either a key that sender and receiver share, or the sender's private key of ed25519.
 // The zero Secret is unset; it neither signs nor verifies.
 type Secret struct {
 	// The pointers are the protection where methods don't reach: fmt prints
 	// unexported fields by reflection, follows one pointer for a verb that it finds
 	// wrong, and prints a second one as an address.
-	key **[]byte
+	key **material
+}
+
+// material is what a Secret holds: one of the two.
+type material struct {
+	shared  []byte
+	private ed25519.PrivateKey
+	macs    sync.Pool // of hash.Hash with the shared key in them, which takes as long to put there as to sign a small body
 }
 
 // ParseSecret reads a secret: "whsec_" and base64 (standard alphabet, padding
-// optional), or any other text of at least [MinKey] bytes, whose bytes are then
+// optional); "whsk_" and the base64 of a private key of ed25519 (its seed of 32 bytes, or seed and public key, 64);
+// or any other text of at least [MinKey] bytes, whose bytes are then
 // the key. Its errors never quote the text.
 func ParseSecret(text string) (Secret, error) {
 	switch {
@@ -40,26 +51,37 @@ func ParseSecret(text string) (Secret, error) {
 		return Secret{}, fmt.Errorf("%w: it is empty", ErrSecret)
 	case strings.TrimSpace(text) != text:
 		return Secret{}, fmt.Errorf("%w: it starts or ends with white space", ErrSecret)
-	case strings.HasPrefix(text, "whsk_"), strings.HasPrefix(text, "whpk_"):
-		return Secret{}, fmt.Errorf("%w: whsk_ and whpk_ are ed25519 keys; a secret starts with %s", ErrSecret, Prefix)
+	case strings.HasPrefix(text, PublicPrefix):
+		return Secret{}, fmt.Errorf("%w: %s is a public key, which signs nothing; the private key starts with %s", ErrSecret, PublicPrefix, PrivatePrefix)
+	case strings.HasPrefix(text, PrivatePrefix):
+		return parsePrivate(text)
 	}
 	raw := []byte(text)
-	if encoded, ok := strings.CutPrefix(text, Prefix); ok {
+	if strings.HasPrefix(text, Prefix) {
 		var err error
-		raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
-		if err != nil {
-			var at base64.CorruptInputError
-			if errors.As(err, &at) {
-				return Secret{}, fmt.Errorf("%w: after %s comes base64, but character %d is not", ErrSecret, Prefix, len(Prefix)+int(at)+1)
-			}
-			return Secret{}, fmt.Errorf("%w: after %s comes base64", ErrSecret, Prefix)
+		if raw, err = decodeKey(text, Prefix); err != nil {
+			return Secret{}, err
 		}
 	}
 	if len(raw) < MinKey {
 		return Secret{}, fmt.Errorf("%w: the key has %d bytes, at least %d are needed", ErrSecret, len(raw), MinKey)
 	}
-	pointer := &raw
-	return Secret{&pointer}, nil
+	return newSecret(&material{shared: raw}), nil
+}
+
+func newSecret(m *material) Secret { return Secret{&m} }
+
+// decodeKey returns what the base64 behind a prefix stands for.
+func decodeKey(text, prefix string) ([]byte, error) {
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text[len(prefix):], "="))
+	if err == nil {
+		return raw, nil
+	}
+	var at base64.CorruptInputError
+	if errors.As(err, &at) {
+		return nil, fmt.Errorf("%w: after %s comes base64, but character %d is not", ErrSecret, prefix, len(prefix)+int(at)+1)
+	}
+	return nil, fmt.Errorf("%w: after %s comes base64", ErrSecret, prefix)
 }
 
 // IsZero says that the secret is unset.
@@ -68,14 +90,18 @@ func (s Secret) IsZero() bool { return s.key == nil }
 // Equal compares the keys, in constant time for keys of one length. It also
 // lets go-cmp compare structs that hold secrets.
 func (s Secret) Equal(other Secret) bool {
-	return subtle.ConstantTimeCompare(s.bytes(), other.bytes()) == 1
+	return s.IsAsymmetric() == other.IsAsymmetric() && subtle.ConstantTimeCompare(s.bytes(), other.bytes()) == 1
 }
 
+// bytes is the key itself, of either kind.
 func (s Secret) bytes() []byte {
 	if s.key == nil {
 		return nil
 	}
-	return **s.key
+	if m := *s.key; m.private != nil {
+		return m.private
+	}
+	return (*s.key).shared
 }
 
 // String returns [Mask], or "" for the zero Secret.

@@ -31,8 +31,10 @@ func TestParseSecret(t *testing.T) {
 		{name: "no base64", text: "whsec_AAEC*wQFBgcICQoLDA0ODw==", wrong: "character 11 is not"},
 		{name: "URL alphabet", text: "whsec_--__--__--__--__--__--__", wrong: "character 7 is not"},
 		{name: "line end of a file", text: "correct horse battery staple\n", wrong: "white space"},
-		{name: "ed25519 private", text: "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", wrong: "ed25519"},
-		{name: "ed25519 public", text: "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", wrong: "ed25519"},
+		{name: "ed25519 of the wrong size", text: "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", wrong: "32 or 64 bytes, this one 24"},
+		{name: "ed25519 public", text: "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", wrong: "a public key, which signs nothing"},
+		{name: "ed25519 without base64", text: "whsk_MfKQ9r8GKY*", wrong: "character 16 is not"},
+		{name: "ed25519 halves of two keys", text: "whsk_" + base64.StdEncoding.EncodeToString(make([]byte, 64)), wrong: "does not belong"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := ParseSecret(tc.text)
@@ -129,7 +131,7 @@ func TestSecretDecodesAndCompares(t *testing.T) {
 }
 
 func FuzzParseSecret(f *testing.F) {
-	for _, seed := range []string{"", "whsec_", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_====", "correct horse battery staple", "whsk_x", "whsec_\xff"} {
+	for _, seed := range []string{"", "whsec_", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_====", "correct horse battery staple", "whsk_x", "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=", "whsec_\xff"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -143,7 +145,12 @@ func FuzzParseSecret(f *testing.F) {
 		if len(s.bytes()) < MinKey {
 			t.Fatalf("accepted a key of %d bytes", len(s.bytes()))
 		}
-		if encoded, ok := strings.CutPrefix(text, Prefix); ok {
+		if s.IsAsymmetric() {
+			again, err := ParseSecret(PrivatePrefix + base64.StdEncoding.EncodeToString(s.bytes()))
+			if key, ok := s.PublicKey(); err != nil || !again.Equal(s) || !ok || key.String() == "" {
+				t.Fatalf("a private key does not survive being written again: %v", err)
+			}
+		} else if encoded, ok := strings.CutPrefix(text, Prefix); ok {
 			again, err := ParseSecret(Prefix + base64.StdEncoding.EncodeToString(s.bytes()))
 			if err != nil || !again.Equal(s) {
 				t.Fatalf("%q does not survive being written again: %v", encoded, err)

@@ -1,10 +1,12 @@
 package signature
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"hash"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,8 +25,8 @@ const DefaultTolerance = 5 * time.Minute
 
 const version = "v1,"
 
-// Sign returns the value of the header webhook-signature: one "v1,…" for each
-// secret, in order, separated by spaces; "" without secrets. The time is cut to the
+// Sign returns the value of the header webhook-signature: one "v1,…" (of a private key of
+// ed25519 "v1a,…") for each secret, in order, separated by spaces; "" without secrets. The time is cut to the
 // second, as the header webhook-timestamp carries it (see [Timestamp]).
 func Sign(secrets []Secret, id string, at time.Time, body []byte) string {
 	var out strings.Builder
@@ -34,6 +36,11 @@ func Sign(secrets []Secret, id string, at time.Time, body []byte) string {
 		}
 		if out.Len() > 0 {
 			out.WriteByte(' ')
+		}
+		if s.IsAsymmetric() {
+			out.WriteString(asymmetric)
+			out.WriteString(base64.StdEncoding.EncodeToString(ed25519.Sign((*s.key).private, content(id, Timestamp(at), body))))
+			continue
 		}
 		out.WriteString(version)
 		out.WriteString(sum(s, id, Timestamp(at), body))
@@ -48,39 +55,49 @@ func Timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 // of now, either way, and that one of its v1 signatures was made with one of the secrets. A
 // tolerance of zero or less means [DefaultTolerance]. Signatures are compared in
 // constant time. A nil error says that the holder of a secret sent this body
-// with this id; it does not say that it has not arrived before.
+// with this id; it does not say that it has not arrived before. Private keys of ed25519 are passed over: [VerifyPublic]
+// verifies what they signed.
 func Verify(secrets []Secret, header http.Header, body []byte, now time.Time, tolerance time.Duration) error {
 	usable := false
 	for _, s := range secrets {
-		usable = usable || !s.IsZero()
+		usable = usable || !s.IsZero() && !s.IsAsymmetric()
 	}
 	if !usable {
 		return ErrNoSecret
 	}
-	id, stamp, signatures := header.Get(HeaderID), header.Get(HeaderTimestamp), header.Get(HeaderSignature)
-	for _, h := range []struct{ name, value string }{{HeaderID, id}, {HeaderTimestamp, stamp}, {HeaderSignature, signatures}} {
-		if h.value == "" {
-			return fmt.Errorf("%w: %s is missing", ErrHeader, h.name)
-		}
-	}
-	if tolerance <= 0 {
-		tolerance = DefaultTolerance
-	}
-	if err := checkTimestamp(stamp, now, tolerance); err != nil {
+	r, err := readHeader(header, now, tolerance)
+	if err != nil {
 		return err
 	}
 	for _, s := range secrets {
-		if s.IsZero() {
+		if s.IsZero() || s.IsAsymmetric() {
 			continue
 		}
-		want := []byte(sum(s, id, stamp, body))
-		for one := range strings.SplitSeq(signatures, " ") {
+		want := []byte(sum(s, r.id, r.stamp, body))
+		for one := range strings.SplitSeq(r.signatures, " ") {
 			if got, ok := strings.CutPrefix(one, version); ok && hmac.Equal([]byte(got), want) {
 				return nil
 			}
 		}
 	}
 	return ErrMismatch
+}
+
+// received is what the headers of a webhook say.
+type received struct{ id, stamp, signatures string }
+
+// readHeader reads the headers and checks the timestamp.
+func readHeader(header http.Header, now time.Time, tolerance time.Duration) (received, error) {
+	r := received{header.Get(HeaderID), header.Get(HeaderTimestamp), header.Get(HeaderSignature)}
+	for _, h := range []struct{ name, value string }{{HeaderID, r.id}, {HeaderTimestamp, r.stamp}, {HeaderSignature, r.signatures}} {
+		if h.value == "" {
+			return r, fmt.Errorf("%w: %s is missing", ErrHeader, h.name)
+		}
+	}
+	if tolerance <= 0 {
+		tolerance = DefaultTolerance
+	}
+	return r, checkTimestamp(r.stamp, now, tolerance)
 }
 
 // checkTimestamp accepts decimal seconds within tolerance of now. The text is
@@ -104,9 +121,16 @@ func checkTimestamp(stamp string, now time.Time, tolerance time.Duration) error 
 
 // sum is the base64 of HMAC-SHA256 over "id.stamp.body".
 func sum(s Secret, id, stamp string, body []byte) string {
-	mac := hmac.New(sha256.New, s.bytes())
-	for _, part := range [][]byte{[]byte(id), {'.'}, []byte(stamp), {'.'}, body} {
-		mac.Write(part)
+	m := *s.key
+	mac, pooled := m.macs.Get().(hash.Hash)
+	if !pooled {
+		mac = hmac.New(sha256.New, m.shared)
 	}
-	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	defer m.macs.Put(mac)
+	mac.Reset()
+	head := make([]byte, 0, 128)
+	head = append(append(append(append(head, id...), '.'), stamp...), '.')
+	mac.Write(head)
+	mac.Write(body)
+	return base64.StdEncoding.EncodeToString(mac.Sum(head[:0]))
 }

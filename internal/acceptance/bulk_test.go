@@ -214,6 +214,7 @@ func TestBulk(t *testing.T) {
 	in.drained(p, 30*time.Second)
 	t.Logf("%d deliveries: replayed in two parts and delivered in %s", total, time.Since(began).Round(time.Millisecond))
 	l.check(t, total, 2)
+	in.must("deliveries", "verify")
 }
 
 // check wants every delivery taken so many times, marked late, in the order of its record.

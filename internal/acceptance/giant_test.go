@@ -132,6 +132,7 @@ url = "%s/live"
 
 [endpoints.dead]
 url = "%s/dead"
+breaker = { failures = 0 } # each is to be answered with a page
 
 [[rules]]
 name = "other"

@@ -107,7 +107,7 @@ func TestQueueLimits(t *testing.T) {
 	pgtest.Exec(t, super, "CREATE TABLE thing (id serial PRIMARY KEY, name text)")
 	config := ""
 	for name, overflow := range map[string]string{"live": "park", "parks": "park", "drops": "drop-oldest"} {
-		config += fmt.Sprintf("[endpoints.%s]\nurl = \"%s/%s\"\nqueue = { max_rows = 1000, overflow = %q }\nretry = { initial = \"1s\", factor = 1, attempts = 1000 }\n", name, r.URL, name, overflow)
+		config += fmt.Sprintf("[endpoints.%s]\nurl = \"%s/%s\"\nqueue = { max_rows = 1000, overflow = %q }\nretry = { initial = \"1s\", factor = 1, attempts = 1000 }\nbreaker = { pause = \"1s\", max_pause = \"1s\" }\n", name, r.URL, name, overflow)
 	}
 	h := harness.Install(t, super, harness.Options{Config: config + "[[rules]]\nname = \"r\"\ntable = \"thing\"\non = [\"create\"]\nendpoints = [\"live\", \"parks\", \"drops\"]\n"})
 	in := &installation{t: t, super: h.Super, owner: h.Owner, role: h.Role, config: h.Config, listen: h.Listen}
@@ -130,7 +130,7 @@ func TestQueueLimits(t *testing.T) {
 	if !q["parks"].Alarm || !q["drops"].Alarm || q["live"].Alarm || q["parks"].Ratio != 1 || q["parks"].Dropped != 0 || q["drops"].Dropped == 0 {
 		t.Errorf("queues: %+v", q)
 	}
-	if out, _ := in.walhook("status"); !strings.Contains(out, "parks is 100 % full: 1000 deliveries") || !strings.Contains(out, "new events are parked, since") {
+	if out, _ := in.walhook("status"); !strings.Contains(out, "parks is 100 % full: 1000 deliveries") || !strings.Contains(out, "new events are NOT queued and will not be sent, since") {
 		t.Errorf("status:\n%s", out)
 	}
 
@@ -162,7 +162,7 @@ func TestQueueLimits(t *testing.T) {
 		}
 	}
 	log := p.log.String()
-	if n := strings.Count(log, "queue is at its limit: new events are parked"); n != 1 {
+	if n := strings.Count(log, "queue is at its limit: new events are NOT queued and will not be sent"); n != 1 {
 		t.Errorf("%d alarms for one crossing", n)
 	}
 	for _, want := range []string{"queue is at its limit: the oldest are dropped", "queue is below its limit again", "raise queue.max_rows"} {

@@ -35,10 +35,12 @@ var allowed = map[string]struct{ own, third []string }{
 	"internal/torture":    {},
 	"internal/fencing":    {},
 	"internal/survival":   {},
+	"internal/receivers":  {},
+	"internal/bench":      {},
 }
 
 // testOnly are packages that nothing but tests may import.
-var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/harness", "internal/acceptance", "internal/torture", "internal/fencing", "internal/survival"}
+var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/harness", "internal/acceptance", "internal/torture", "internal/fencing", "internal/survival", "internal/receivers", "internal/bench"}
 
 const maxLines = 400
 

@@ -61,6 +61,7 @@ type options struct {
 	server *pgserver.Server    // of the source
 	state  string              // DSN of the state; default the source's database
 	dial   func(string) string // changes the DSN that walhook connects with
+	lease  time.Duration       // default short
 }
 
 // site is a database, a receiver and the nodes between them.
@@ -68,6 +69,8 @@ type site struct {
 	options
 	t  *testing.T
 	in *harness.Installation
+
+	fell time.Time // when the reader died
 
 	mu       sync.Mutex
 	arrivals []arrival
@@ -77,6 +80,9 @@ type site struct {
 func newSite(t *testing.T, o options) *site {
 	t.Helper()
 	s := &site{t: t, options: o}
+	if s.lease == 0 {
+		s.lease = lease
+	}
 	receiver := httptest.NewServer(http.HandlerFunc(s.receive))
 	t.Cleanup(receiver.Close)
 	var super string
@@ -106,7 +112,7 @@ name = "item"
 table = "item"
 on = ["create", "write"]
 endpoint = "hook"
-`, lease, state, receiver.URL, harness.Secret)})
+`, s.lease, state, receiver.URL, harness.Secret)})
 	if s.state == "" {
 		s.state = s.in.Super
 	}

@@ -60,6 +60,7 @@ func (r *round) until(p failpoint.Point) {
 	r.t.Helper()
 	const tries = 5
 	n := 1 + r.rnd.IntN(hits[p])
+	var last string
 	for try := range tries {
 		if try > 0 {
 			n = 1
@@ -83,8 +84,9 @@ func (r *round) until(p failpoint.Point) {
 			return
 		}
 		r.tally.add("other kills", "fail point not reached", 1)
+		last = l.log.String()
 	}
-	r.t.Errorf("fail point %q was not hit in %d lives", p, tries)
+	r.t.Errorf("fail point %q was not hit in %d lives; the last one:\n%s", p, tries, last)
 }
 
 // anytime kills at a random time.

@@ -75,6 +75,7 @@ func (r *round) verify(want []expected) {
 	verifyArrivals(want, arrivals, complain)
 	verifyNumbers(arrivals, complain)
 	r.verifyState(want, complain)
+	r.prove()
 	if complaints > 20 {
 		r.t.Errorf("… and %d more", complaints-20)
 	}
@@ -202,6 +203,16 @@ func (r *round) verifyState(want []expected, complain func(string, ...any)) {
 	}
 	if confirmed != position {
 		complain("after an orderly stop confirmed_flush is %s and the position %s", confirmed, position)
+	}
+}
+
+// prove has walhook itself tell whether everything is accounted for.
+func (r *round) prove() {
+	r.t.Helper()
+	cmd := r.in.Command("deliveries", "verify")
+	cmd.Env = r.environment(0, "")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Errorf("deliveries verify after life %d: %v\n%s", r.lives, err, out)
 	}
 }
 

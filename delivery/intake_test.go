@@ -1,0 +1,88 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// flood enqueues batches one after the other, as ingest does, and returns how long each waited for room.
+func flood(t *testing.T, s *memStore, e *Engine, endpoint string, batches, size int, every time.Duration) (waited []time.Duration) {
+	for b := range batches {
+		list := make([]*Delivery, size)
+		for i := range list {
+			list[i] = queued(endpoint, fmt.Sprintf("%d", b*size+i), 0)
+		}
+		room, began := newIntake(e), time.Now()
+		room.await(t.Context(), list)
+		waited = append(waited, time.Since(began))
+		lanes, err := s.Enqueue(context.Background(), &Batch{From: s.position, To: s.position, Deliveries: list}, room.take)
+		if err != nil {
+			t.Fatal(err)
+		}
+		room.settle(lanes)
+		time.Sleep(every)
+	}
+	return waited
+}
+
+// What a quick endpoint gets waits for it in memory, not in the store, from where it would have to be claimed.
+func TestIntakeWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(time.Millisecond, 200))
+		claimed := 0
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 16}}, EngineOptions{Queue: 64,
+			Trace: Trace{Claimed: func(_ string, lanes int, _ time.Duration) { claimed += lanes }}})
+		run(t, e)
+		synctest.Wait()
+		waited := flood(t, store, e, "erp", 100, 24, 0)
+		time.Sleep(time.Second)
+		if got := sender.count(); got != 2400 || claimed != 0 {
+			t.Errorf("%d were sent, of them %d from the store", got, claimed)
+		}
+		if last := waited[len(waited)-1]; last <= 0 || last >= intakePatience {
+			t.Errorf("the last batch waited %s", last)
+		}
+	})
+}
+
+// An endpoint that does not get rid of what it has costs the others a twentieth of their time at most.
+func TestIntakeDoesNotWaitForSlowEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(time.Hour, 200))
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 16}}, EngineOptions{Queue: 64, Grace: time.Millisecond})
+		run(t, e)
+		synctest.Wait()
+		began, total := time.Now(), time.Duration(0)
+		for _, w := range flood(t, store, e, "erp", 1000, 24, time.Millisecond) {
+			if w > intakeLook {
+				t.Fatalf("a batch waited %s", w)
+			}
+			total += w
+		}
+		if all := time.Since(began); total == 0 || total > all/20+4*intakeLook {
+			t.Errorf("of %s, %s were spent waiting", all, total)
+		}
+	})
+}
+
+// A batch that waits goes on when the engine's context ends.
+func TestIntakeStopsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(time.Hour, 200))
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 16}}, EngineOptions{Queue: 64, Grace: time.Millisecond})
+		run(t, e)
+		synctest.Wait()
+		flood(t, store, e, "erp", 3, 24, 0)
+		time.Sleep(mostSulk)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		began := time.Now()
+		newIntake(e).await(ctx, []*Delivery{queued("erp", "x", 0)})
+		if waited := time.Since(began); waited != time.Millisecond {
+			t.Errorf("waited %s", waited)
+		}
+	})
+}
