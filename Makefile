@@ -20,7 +20,7 @@ test: lint test-race demo ## Run everything: lint, all tests with the race detec
 
 .PHONY: test-race
 test-race:
-	$(GO) test -race -timeout 8m ./...
+	$(GO) test -race -p 3 -timeout 8m ./...
 
 .PHONY: test-short
 test-short: ## Run the tests without the race detector
