@@ -126,14 +126,13 @@ func (o *outlet) waited() {
 	o.staff()
 }
 
-// bundle chooses what goes into a request with a lane that was taken: further lanes in their turn, as long as they fit.
+// bundle chooses what goes into a request with a lane that was taken: further lanes in their turn, as long as they fit. The caller
+// holds the mutex, and has since it took the lane.
 func (o *outlet) bundle(l *heldLane) []share {
 	if half := l.half; half != nil {
 		l.half = nil
 		return half
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	var shares []share
 	count, most, bytes := 0, o.cfg.Batch.Size, int64(2)
 	switch {
@@ -191,7 +190,8 @@ func (o *outlet) company(d *Delivery) int {
 // attemptBatch sends a lane's next deliveries together with those of others, and decides what becomes of each.
 func (o *outlet) attemptBatch(l *heldLane) {
 	through := l.pass
-	shares := o.bundle(l)
+	shares := l.shares
+	l.shares = nil
 	o.settle(shares, o.sendBatch(shares), through)
 }
 

@@ -68,10 +68,11 @@ type heldLane struct {
 	pass pass // what the gate gave for the request that is under way
 
 	// Of endpoints that batch:
-	half  []share // in the line, this lane stands for all of these
-	most  int     // a batch of this size was refused, or taken afterwards: the next may have so many, all of this lane; 0 is any
-	eager bool    // waits for no others
-	more  bool    // the store had further deliveries of it when it handed out these
+	shares []share // what the request that is under way carries
+	half   []share // in the line, this lane stands for all of these
+	most   int     // a batch of this size was refused, or taken afterwards: the next may have so many, all of this lane; 0 is any
+	eager  bool    // waits for no others
+	more   bool    // the store had further deliveries of it when it handed out these
 }
 
 // holding is what is known of a lane besides its deliveries.
@@ -183,6 +184,9 @@ func (o *outlet) next() *heldLane {
 		}
 		if l, ok := o.nextLane(); ok {
 			o.sending++
+			if o.cfg.Batch.On() {
+				l.shares = o.bundle(l) // at once: another worker would take some of the company
+			}
 			return l
 		}
 		o.idle++
