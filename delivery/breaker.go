@@ -51,7 +51,7 @@ type verdict uint8
 const (
 	says     verdict = iota // nothing: no request was made, or it was cut short by walhook itself
 	answered                // it works: it has taken the delivery, or refused this one
-	failed                  // network, timeout, 408, 425, 429, 5xx, no OAuth token to be had: what is tried again
+	failed                  // what is tried again (network, timeout, 408, 425, 429, 5xx, no OAuth token to be had), and what turns away whoever comes
 )
 
 // pass lets one attempt through the gate.
@@ -65,6 +65,8 @@ func verdictOf(c *EndpointConfig, a *Attempt, now time.Time) (v verdict, hold ti
 	switch {
 	case a == nil || ownFault(a.Class):
 		return says, hold
+	case turnsAway(a.Status):
+		return failed, hold
 	case !retryable(a):
 		return answered, hold
 	}

@@ -97,6 +97,16 @@ func mayRecover(status int) bool {
 	return status/100 != 4 // 5xx, and numbers that HTTP does not define
 }
 
+// turnsAway says that a status is about who asks and where, rather than about the delivery: credentials that were changed, a path that is gone, a
+// redirect. Each such delivery is dead, but when all get this answer the next ones are kept for when it is mended.
+func turnsAway(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired:
+		return true
+	}
+	return status/100 == 3
+}
+
 // statusText is "503 Service Unavailable".
 func statusText(status int) string {
 	if text := http.StatusText(status); text != "" {

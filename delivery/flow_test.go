@@ -702,3 +702,37 @@ func TestResumedEndpointIsNoNotice(t *testing.T) {
 		}
 	}
 }
+
+// Credentials that were changed at the receiver: a few deliveries are lost to it, the rest waits until somebody has mended it.
+func TestEngineTurnedAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		flow := newMemFlow(store)
+		var mended atomic.Bool
+		sender := newScripted(t, func(ctx context.Context, d *Delivery) *Attempt {
+			if mended.Load() {
+				return takes(time.Millisecond, 200)(ctx, d)
+			}
+			return takes(time.Millisecond, 401)(ctx, d)
+		})
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {}}, EngineOptions{Flow: flow})
+		const backlog = 500
+		for i := range backlog {
+			store.add(queued("erp", fmt.Sprint(i), 1))
+		}
+		run(t, e)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		dead := store.results()[Dead]
+		if dead < 20 || dead > 60 { // 20 + up to 15 more under way, then a probe every 5 minutes
+			t.Errorf("%d of %d are dead", dead, backlog)
+		}
+		mended.Store(true)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := store.results(); got[Delivered] != backlog-dead || got[Dead] != dead {
+			t.Errorf("after the mending: %v", got)
+		}
+	})
+}

@@ -24,7 +24,36 @@ const (
 	intakeLook = 20 * time.Millisecond
 	// leastSulk is for how long an endpoint is not waited for after that had been in vain, and mostSulk after it had been time and again.
 	leastSulk, mostSulk = 50 * time.Millisecond, 400 * time.Millisecond
+	// paceStale is after how long without a batch nothing is known any more of an endpoint's pace.
+	paceStale = time.Second
 )
+
+// pace is how quickly an endpoint gets rid of its deliveries, as the batches see it that come by. It spares them the wait for an endpoint that
+// was slow all the time: waiting to see would hold up what is for the others.
+type pace struct {
+	at     time.Time
+	left   uint64  // that had left memory then
+	rate   float64 // a second, between the last two looks
+	judged bool
+}
+
+// look takes down how many deliveries have left by now.
+func (p *pace) look(now time.Time, left uint64) {
+	passed := now.Sub(p.at)
+	if passed < intakeLook {
+		return
+	}
+	p.judged = passed <= paceStale
+	if p.judged {
+		p.rate = float64(left-p.left) / passed.Seconds()
+	}
+	p.at, p.left = now, left
+}
+
+// hopeless says that n deliveries will not have left while a batch has patience.
+func (p *pace) hopeless(n int) bool {
+	return p.judged && p.rate*intakePatience.Seconds() < float64(n)
+}
 
 // await waits until the endpoints of a batch have room for it, where that is a matter of milliseconds: to claim a lane back from the store costs
 // about as much as to enqueue it. Whoever is not that quick is not waited for: its deliveries stay in the store, and
@@ -103,9 +132,10 @@ func (o *outlet) freshRoom() int {
 func (o *outlet) awaitRoom(ctx context.Context, n int) {
 	began := time.Now()
 	o.mu.Lock()
+	o.pace.look(began, o.left)
 	n = min(n, o.maxDels/2)
 	short, left := n-o.freshRoom(), o.left
-	if short <= 0 || !o.open() || began.Before(o.sulks) || !o.engine.running.Load() || o.engine.stopping.Load() {
+	if short <= 0 || o.pace.hopeless(short) || !o.open() || began.Before(o.sulks) || !o.engine.running.Load() || o.engine.stopping.Load() {
 		o.mu.Unlock()
 		return
 	}

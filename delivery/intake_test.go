@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +69,37 @@ func TestIntakeDoesNotWaitForSlowEndpoints(t *testing.T) {
 	})
 }
 
+// An endpoint that is known to be slow is not waited for at all, so that what is for others is not late time and again; once it is quick, it is
+// waited for again.
+func TestIntakeKnowsSlowEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took atomic.Int64
+		took.Store(int64(time.Second))
+		store, sender := newMemStore(), newScripted(t, func(ctx context.Context, d *Delivery) *Attempt {
+			return takes(time.Duration(took.Load()), 200)(ctx, d)
+		})
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 16}}, EngineOptions{Queue: 64, Grace: time.Millisecond})
+		run(t, e)
+		synctest.Wait()
+		late := func(waits []time.Duration) (n int) {
+			for _, w := range waits {
+				if w > 0 {
+					n++
+				}
+			}
+			return n
+		}
+		if n := late(flood(t, store, e, "erp", 40, 24, 5*time.Millisecond)); n > 2 {
+			t.Errorf("%d of 40 batches waited for an endpoint that takes 16 a second", n)
+		}
+		took.Store(int64(time.Millisecond))
+		time.Sleep(2 * time.Second) // until the store has nothing left of it
+		if n := late(flood(t, store, e, "erp", 60, 24, 0)); n < 10 {
+			t.Errorf("%d of 60 batches waited for the endpoint when it was quick", n)
+		}
+	})
+}
+
 // A batch that waits goes on when the engine's context ends.
 func TestIntakeStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -76,7 +108,7 @@ func TestIntakeStopsWaiting(t *testing.T) {
 		run(t, e)
 		synctest.Wait()
 		flood(t, store, e, "erp", 3, 24, 0)
-		time.Sleep(mostSulk)
+		time.Sleep(mostSulk + paceStale)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		began := time.Now()

@@ -33,6 +33,7 @@ type outlet struct {
 	needed     int                // room that a batch waits for; 0 when none does
 	sulks      time.Time          // until then no batch waits for room, as it would be in vain
 	sulk       time.Duration      // the last time for so long
+	pace       pace               // how quickly deliveries leave
 	workers    int                // goroutines started
 	idle       int                // of them, waiting for work
 	sending    int                // requests under way
