@@ -20,7 +20,7 @@ test: lint test-race demo ## Run everything: lint, all tests with the race detec
 
 .PHONY: test-race
 test-race:
-	$(GO) test -race -p 3 -timeout 8m ./...
+	$(GO) test -race -vet=off -p 3 -timeout 8m ./... # lint has vetted
 
 .PHONY: test-short
 test-short: ## Run the tests without the race detector
@@ -29,6 +29,10 @@ test-short: ## Run the tests without the race detector
 .PHONY: giant
 giant: ## Measure memory with transactions of a million rows and 500,000 deliveries waiting (about half an hour)
 	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 3h -v -run '^(TestGiant|TestBacklog)' ./internal/acceptance
+
+.PHONY: properties
+properties: ## Try many more cases of the delivery engine's properties and faults than make test does
+	WALHOOK_LONG=1 $(GO) test -race -count=1 -timeout 1h ./delivery
 
 TORTURE ?= 10m
 .PHONY: torture
@@ -72,7 +76,7 @@ fuzz: ## Fuzz every decoder, FUZZTIME each (default 20s)
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
 
-BENCH ?= abcdef
+BENCH ?= abcdefg
 .PHONY: bench
 bench: ## Measure walhook beside a floor and a queue table (BENCH=ab chooses scenarios, BENCH_ROUNDS, BENCH_JSON=file)
 	WALHOOK_BENCH=$(BENCH) $(GO) test -count=1 -timeout 1h -v -run '^TestBench$$' ./internal/bench

@@ -1,12 +1,14 @@
 package cdc
 
 import (
+	"bytes"
 	"context"
-	"iter"
-	"strconv"
-	"time"
-
 	"github.com/jackc/pglogrepl"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // LSN is a position in the write-ahead log, in bytes. Its String form is
@@ -16,15 +18,18 @@ type LSN = pglogrepl.LSN
 // Op is what a transaction did to a row, in Odoo's words.
 type Op uint8
 
-// The operations. Truncate has no row: it stands for a whole table.
+// The operations. Truncate has no row: it stands for a whole table. Message is none of a row, but a custom event, see
+// [MessageRelation]. Schedule is never in WAL: a row that was looked at, at a set time, is what it is, as After.
 const (
 	Create Op = iota + 1
 	Write
 	Unlink
 	Truncate
+	Message
+	Schedule
 )
 
-// String returns "create", "write", "unlink" or "truncate".
+// String returns "create", "write", "unlink", "truncate", "message" or "schedule".
 func (o Op) String() string {
 	switch o {
 	case Create:
@@ -35,6 +40,10 @@ func (o Op) String() string {
 		return "unlink"
 	case Truncate:
 		return "truncate"
+	case Message:
+		return "message"
+	case Schedule:
+		return "schedule"
 	}
 	return "op(" + strconv.Itoa(int(o)) + ")"
 }
@@ -68,6 +77,9 @@ type Change struct {
 	Ordinal uint64
 	Writes  int  // how many writes were merged; 1 for Raw
 	Raw     bool // one write of the row, not the net change. An update of the key gives an unlink and a create.
+
+	Gathered *Gathered // changes of other rows that go with this one; nil in what the decoder hands over
+	Cascade  *Cascade  // of an Unlink, when it is known that another row's deletion has caused it
 }
 
 // Row returns the row that a reader means by "the record": After, or for an
@@ -84,6 +96,18 @@ func (c *Change) ID() (int64, bool) {
 	n, err := strconv.ParseInt(c.Key, 10, 64)
 	return n, err == nil
 }
+
+// Clone returns a copy that stays valid when its transaction is read on or closed.
+func (c *Change) Clone() *Change {
+	copied := *c
+	copied.Key = strings.Clone(c.Key)
+	copied.Before.tuple, copied.Before.at = bytes.Clone(c.Before.tuple), slices.Clone(c.Before.at)
+	copied.After.tuple, copied.After.at = bytes.Clone(c.After.tuple), slices.Clone(c.After.at)
+	return &copied
+}
+
+// Size is how many bytes the values of both versions of the row take.
+func (c *Change) Size() int { return len(c.Before.tuple) + len(c.After.tuple) }
 
 // Tx is one committed transaction, coalesced. It is never a part of one.
 type Tx struct {

@@ -46,6 +46,7 @@ type span struct {
 	unknown bool   // the row after has columns that are not known yet
 	raw     bool   // one single write, not to be merged
 	whole   bool   // not a row: the whole table, truncated
+	message bool   // not a row: a custom event; raw
 	ordinal uint64 // of the last write
 	writes  uint64
 }
@@ -66,6 +67,8 @@ func (s span) op() (Op, bool) {
 	switch {
 	case s.whole:
 		return Truncate, true
+	case s.message:
+		return Message, true
 	case s.created && s.deleted:
 		return 0, false
 	case s.created:

@@ -45,10 +45,13 @@ type event struct {
 
 // startStream begins logical streaming. conn must be idle.
 func startStream(ctx context.Context, pg *pgconn.PgConn, slot, publication string, from LSN) (*stream, error) {
+	// Protocol 1: version 2 streams rows of transactions and savepoints that later roll back (trap 12).
+	args := []string{"proto_version '1'", "publication_names " + quoteText(quoteIdent(publication))}
+	if serverMajor(pg) >= MinMessages {
+		args = append(args, "messages 'true'") // whether any rule wants them or not: they count in the ordinal (invariant 3)
+	}
 	err := pglogrepl.StartReplication(ctx, pg, quoteIdent(slot), from, pglogrepl.StartReplicationOptions{
-		Mode: pglogrepl.LogicalReplication,
-		// Protocol 1: version 2 streams rows of transactions and savepoints that later roll back (trap 12).
-		PluginArgs: []string{"proto_version '1'", "publication_names " + quoteText(quoteIdent(publication))},
+		Mode: pglogrepl.LogicalReplication, PluginArgs: args,
 	})
 	if err != nil {
 		return nil, err

@@ -124,8 +124,10 @@ func (d *Decoder) Decode(ctx context.Context, msg []byte) (*Tx, error) {
 		return nil, d.truncate(msg)
 	case 'Y':
 		return nil, d.typeMessage(msg)
-	case 'O', 'M':
-		// Where a change came from does not matter. Logical messages are not asked for.
+	case 'M':
+		return nil, d.message(msg)
+	case 'O':
+		// Where a change came from does not matter.
 		return nil, nil
 	case 'A':
 		// PostgreSQL 18 may send an abort of a streamed transaction although streaming is off (trap 12). None of

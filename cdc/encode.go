@@ -12,9 +12,15 @@ import (
 // Values of columns for which keep returns false are left out and become Unknown: that is how
 // secrets are kept out. A nil keep keeps everything.
 func EncodeChange(c *Change, keep func(column string) bool) ([]byte, error) {
+	return EncodeEvent(c, func(_ *Relation, column string) bool { return keep == nil || keep(column) })
+}
+
+// EncodeEvent is EncodeChange with a keep that is told of which table a column is: what is gathered with the change is of others.
+func EncodeEvent(c *Change, keepOf func(rel *Relation, column string) bool) ([]byte, error) {
 	if c.Rel == nil {
 		return nil, errors.New("encode change: no relation")
 	}
+	keep := func(column string) bool { return keepOf(c.Rel, column) }
 	out := encodedChange{Op: c.Op.String(), Key: encodedValue{State: Present, Text: []byte(c.Key)}, Ordinal: c.Ordinal, Writes: c.Writes, Raw: c.Raw}
 	out.Relations = append(out.Relations, encodeRelation(c.Rel))
 	known := []*Relation{c.Rel}
@@ -44,10 +50,17 @@ func EncodeChange(c *Change, keep func(column string) bool) ([]byte, error) {
 		}
 		row.Values = make([]encodedValue, len(rel.Columns))
 		for i, col := range rel.Columns {
-			if keep == nil || keep(col.Name) {
+			if keep(col.Name) {
 				row.Values[i] = encodedValue(side.row.Value(i))
 			}
 		}
+	}
+	var err error
+	if out.Gathered, err = encodeGathered(c.Gathered, keepOf); err != nil {
+		return nil, err
+	}
+	if k := c.Cascade; k != nil {
+		out.Cascade = &encodedCascade{k.Schema, k.Table, k.Key}
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -63,7 +76,7 @@ func DecodeChange(data []byte) (*Change, error) {
 		return nil, fmt.Errorf("decode change: %w", err)
 	}
 	c := &Change{Key: string(in.Key.Text), Ordinal: in.Ordinal, Writes: in.Writes, Raw: in.Raw}
-	for op := Create; op <= Truncate; op++ {
+	for op := Create; op <= Schedule; op++ {
 		if op.String() == in.Op {
 			c.Op = op
 		}
@@ -89,7 +102,11 @@ func DecodeChange(data []byte) (*Change, error) {
 	if c.After, err = in.After.decode(relations); err != nil {
 		return nil, fmt.Errorf("decode change of %s: row after: %w", c.Rel, err)
 	}
-	return c, nil
+	if k := in.Cascade; k != nil {
+		c.Cascade = &Cascade{k.Schema, k.Table, k.Key}
+	}
+	c.Gathered, err = in.Gathered.decode()
+	return c, err
 }
 
 // encodedChange is the JSON form of a Change. Fields may be added, their meaning must not change: parked
@@ -103,6 +120,8 @@ type encodedChange struct {
 	Relations []encodedRelation `json:"relations"` // the change's own first, then another one that a row has
 	Before    *encodedRow       `json:"before,omitempty"`
 	After     *encodedRow       `json:"after,omitempty"`
+	Gathered  *encodedGathered  `json:"gathered,omitempty"`
+	Cascade   *encodedCascade   `json:"cascade,omitempty"`
 }
 
 type encodedRelation struct {

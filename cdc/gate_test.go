@@ -69,8 +69,10 @@ func TestGateKicked(t *testing.T) {
 	r := b.start(rec, 0, func(c *SourceConfig) { c.Gate = g })
 	r.connected()
 	look := b.looks(g)
-	refs := []Ref{{"public", "t", 1, nil}}
-	if _, err := look.Load(t.Context(), refs); err != nil {
+	load := func() error {
+		return look.Load(t.Context(), &Link{Schema: "public", Table: "t", By: "id"}, []int64{1}, func(int64, Linked) error { return nil })
+	}
+	if err := load(); err != nil {
 		t.Fatal(err)
 	}
 	b.exec("INSERT INTO t VALUES (1)")
@@ -90,14 +92,14 @@ func TestGateKicked(t *testing.T) {
 	}
 	until(t, "all sessions gone", func() bool { return b.sessions() == "0" })
 	var away *AwayError
-	if _, err := look.Load(t.Context(), refs); !errors.As(err, &away) || !isTemporary(err) {
+	if err := load(); !errors.As(err, &away) || !isTemporary(err) {
 		t.Errorf("a look-up gives %v", err)
 	}
 	until(t, "the progress to say so", func() bool { return strings.Contains(r.Progress().LastError, "stays away") })
 	b.exec("INSERT INTO t VALUES (2)")
 	g.Open()
 	rec.sees(t, "create 1", "create 2")
-	if _, err := look.Load(t.Context(), refs); err != nil {
+	if err := load(); err != nil {
 		t.Error(err)
 	}
 }

@@ -30,6 +30,7 @@ func InspectAs(ctx context.Context, conn *pgx.Conn, role, slot, publication stri
 		{"slot", in.slot},
 		{"publication", in.publication},
 		{"tables", func(ctx context.Context) error { return in.tables(ctx, tables) }},
+		{"columns", func(ctx context.Context) error { return in.columns(ctx, tables) }},
 		{"published tables", in.failing},
 		{"other publications", in.elsewhere},
 		{"open transactions", in.blockers},
@@ -217,10 +218,10 @@ const tableColumns = `c.oid::int8, c.relkind::text, pg_catalog.pg_get_userbyid(c
 		WHERE i.indrelid = c.oid AND i.indisreplident) END,
 	coalesce((SELECT ic.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
 		WHERE c.relreplident = 'i' AND i.indrelid = c.oid AND i.indisreplident), ''),
-	c.relpersistence = 'u', c.relpersistence = 't', c.relrowsecurity`
+	c.relpersistence = 'u', c.relpersistence = 't', c.relrowsecurity, c.relhassubclass AND c.relkind = 'r'`
 
 func (t *TableFacts) targets() []any {
-	return []any{&t.OID, &t.Kind, &t.Owner, &t.Owned, &t.PrimaryKey, &t.Identity, &t.IdentityLost, &t.IdentityKey, &t.IdentityIndex, &t.Unlogged, &t.Temporary, &t.RowSecurity}
+	return []any{&t.OID, &t.Kind, &t.Owner, &t.Owned, &t.PrimaryKey, &t.Identity, &t.IdentityLost, &t.IdentityKey, &t.IdentityIndex, &t.Unlogged, &t.Temporary, &t.RowSecurity, &t.Inherited}
 }
 
 func (in inspection) tables(ctx context.Context, needs []TableNeed) error {
@@ -252,7 +253,9 @@ func (in inspection) tables(ctx context.Context, needs []TableNeed) error {
 	if f.Role.Exists {
 		rights = `pg_catalog.has_schema_privilege($1::text, n.oid, 'USAGE'), pg_catalog.has_table_privilege($1::text, c.oid, 'SELECT'),
 			EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) AS acl
-				WHERE acl.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1) AND acl.privilege_type = 'SELECT')`
+				WHERE acl.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1) AND acl.privilege_type = 'SELECT')
+			OR EXISTS (SELECT FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL pg_catalog.aclexplode(a.attacl) AS acl
+				WHERE a.attrelid = c.oid AND NOT a.attisdropped AND acl.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1) AND acl.privilege_type = 'SELECT')`
 	}
 	rows, err := in.conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, `+rights+`, `+tableColumns+`
 		FROM unnest($2::text[], $3::text[]) AS want(schema, name)

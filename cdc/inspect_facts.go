@@ -11,8 +11,35 @@ import (
 type TableNeed struct {
 	Schema, Table string
 	Full          bool     // old values are needed: REPLICA IDENTITY FULL
-	ReadOnly      bool     // only SELECT is needed; the table is not published (metadata, related records)
+	ReadOnly      bool     // only SELECT is needed; the table is not published
+	Optional      bool     // setup publishes the table and grants SELECT where it can; that it is not so is a warning
+	Read          bool     // of an optional one: without SELECT it is an error
+	Columns       []string // that are read, if not all are: SELECT on these is enough
 	Why           []string // for people: which rules need it, and what for
+
+	unfit bool // of an optional one: setup leaves it out of the publication
+}
+
+// publishes says that the table is to be in the publication.
+func (n TableNeed) publishes() bool { return !n.ReadOnly && !n.unfit }
+
+// weigh finds the optional tables that cannot be published without changing anything else: those without a usable identity, partitioned
+// ones, those that others inherit from, and those whose owner is not an owner of the tables that must be published.
+func (f *Facts) weigh(needs []TableNeed) []TableNeed {
+	var owners []string
+	for _, n := range needs {
+		if t := f.table(n.Schema, n.Table); t != nil && !n.ReadOnly && !n.Optional {
+			owners = append(owners, t.Owner)
+		}
+	}
+	needs = slices.Clone(needs)
+	for i := range needs {
+		if n := &needs[i]; n.Optional {
+			t := f.table(n.Schema, n.Table)
+			n.unfit = t == nil || !t.publishable(f.Major()) || t.Kind != "r" || t.Inherited || t.keyless() || t.hidesKey() || !slices.Contains(owners, t.Owner)
+		}
+	}
+	return needs
 }
 
 func (n TableNeed) name() tableName { return tableName{n.Schema, n.Table} }
@@ -55,6 +82,7 @@ type Facts struct {
 	Publication     *Publication // nil when there is none
 	AllTables       []string     // other publications that are FOR ALL TABLES
 
+	Messages []string       // names of the rules that listen to messages, which take PostgreSQL 14; filled in by whoever knows the rules
 	Tables   []TableFacts   // in the order asked for, then what else the publication holds and what setup has changed
 	Failing  []FailingTable // tables of which the server refuses updates and deletes now, because of any publication
 	Blockers []Blocker      // open transactions that the creation of a slot would wait for
@@ -131,11 +159,13 @@ type TableFacts struct {
 	IdentityIndex string   // its name
 	Unlogged      bool
 	Temporary     bool
-	RowSecurity   bool // row-level security hides rows from the streaming role's SELECT
-	Usage         bool // the streaming role has USAGE on the schema
-	Select        bool // and SELECT on the table
-	Granted       bool // SELECT was granted to the streaming role by name
-	Published     bool // by the publication, one way or another
+	Inherited     bool     // other tables inherit from it: a SELECT shows their rows too
+	RowSecurity   bool     // row-level security hides rows from the streaming role's SELECT
+	Usage         bool     // the streaming role has USAGE on the schema
+	Select        bool     // and SELECT on the table, or on the columns that are needed
+	Lacks         []string // of the columns that are needed, those without SELECT; nil where all columns are needed
+	Granted       bool     // SELECT was granted to the streaming role by name, on the table or on columns of it
+	Published     bool     // by the publication, one way or another
 	ColumnList    bool
 	RowFilter     bool
 	Elsewhere     string       // another publication that publishes changes of it, where setup has set its identity

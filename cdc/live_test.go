@@ -2,7 +2,6 @@ package cdc
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -80,89 +79,6 @@ func TestLivePrimaryKey(t *testing.T) {
 	}
 	if key, err := l.PrimaryKey(t.Context(), 4_000_000_000); len(key) != 0 || err != nil {
 		t.Errorf("a table that does not exist: %q %v", key, err)
-	}
-}
-
-// TestLiveLoad looks rows up while the table changes under it, and compares the text with what
-// WAL would hold (trap 9: the database's settings must not matter).
-func TestLiveLoad(t *testing.T) {
-	dsn := pgtest.Database(t)
-	conn := pgtest.Connect(t, dsn)
-	exec := func(sql string) {
-		t.Helper()
-		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var database string
-	if err := conn.QueryRow(t.Context(), "SELECT current_database()").Scan(&database); err != nil {
-		t.Fatal(err)
-	}
-	exec("ALTER DATABASE " + database + " SET datestyle = 'German, DMY'")
-	exec("ALTER DATABASE " + database + " SET timezone = 'Asia/Tokyo'")
-	exec("ALTER DATABASE " + database + " SET bytea_output = 'escape'")
-	exec("ALTER DATABASE " + database + " SET intervalstyle = 'iso_8601'")
-	exec("ALTER DATABASE " + database + " SET extra_float_digits = -15")
-	exec(`CREATE TABLE partner (id int PRIMARY KEY, "Name" text, at timestamptz, raw bytea, span interval, f float8, "odd ""col" date)`)
-	exec(`INSERT INTO partner VALUES (1, 'Ä', '2024-02-03 04:05:06+00', '\x00ff', '1 day 02:00', 0.1, '2024-02-03'); INSERT INTO partner (id) VALUES (2)`)
-	l := newLive(t, dsn)
-	load := func(columns ...string) *Related {
-		t.Helper()
-		r, err := l.Load(t.Context(), []Ref{{"public", "partner", 1, columns}, {"public", "partner", 2, nil}, {"public", "partner", 1, nil}, {"public", "partner", 3, nil}, {"public", "gone", 1, []string{"x"}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	r := load("Name", "at", "raw", "span", "f", `odd "col`, "id", "no_such_column")
-	row, ok := r.Row("public", "partner", 1)
-	if !ok {
-		t.Fatal("no row 1")
-	}
-	want := `{id=1 Name=Ä at=2024-02-03 04:05:06+00 raw=\x00ff span=1 day 02:00:00 f=0.1 odd "col=2024-02-03}`
-	if got := showRow(row); got != want {
-		t.Errorf("got %s\nwant %s", got, want)
-	}
-	if row, ok := r.Row("public", "partner", 2); !ok || row.Value(1).State != Null {
-		t.Errorf("row 2: %v %s", ok, showRow(row))
-	}
-	for _, missing := range []Ref{{"public", "partner", 3, nil}, {"public", "gone", 1, nil}, {"other", "partner", 1, nil}} {
-		if _, ok := r.Row(missing.Schema, missing.Table, missing.ID); ok {
-			t.Errorf("found %+v", missing)
-		}
-	}
-	// DDL in between.
-	exec(`ALTER TABLE partner DROP COLUMN "Name"`)
-	r = load("Name", "f")
-	if row, _ := r.Row("public", "partner", 1); showRow(row) != "{id=1 f=0.1}" {
-		t.Errorf("after DROP COLUMN: %s", showRow(row))
-	}
-	exec(`DROP TABLE partner; CREATE TABLE partner (id bigint PRIMARY KEY, f text); INSERT INTO partner VALUES (1, 'new')`)
-	r = load("f")
-	if row, _ := r.Row("public", "partner", 1); showRow(row) != "{id=1 f=new}" {
-		t.Errorf("after CREATE TABLE: %s", showRow(row))
-	}
-	exec(`DROP TABLE partner`)
-	if _, ok := load("f").Row("public", "partner", 1); ok {
-		t.Error("found a row of a dropped table")
-	}
-}
-
-func TestLiveRefused(t *testing.T) {
-	e := newEstate(t, estateSchema)
-	l := newLive(t, e.roleConn.Config().ConnString())
-	_, err := l.Load(t.Context(), []Ref{{"public", "partner", 1, []string{"name"}}})
-	var refused *RefusedError
-	if !errors.As(err, &refused) || isTemporary(err) || !strings.Contains(refused.Hint(), `GRANT SELECT ON TABLE "public"."partner" TO "`+e.role+`"`) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := newLive(t, pgtest.Server(t).DSNFor("nobody_there", "", "postgres")).Type(t.Context(), 4_000_000_000); !errors.As(err, &refused) || isTemporary(err) {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if _, err := newLive(t, "host=127.0.0.1 port=1 user=x").Type(ctx, 4_000_000_000); !isTemporary(err) {
-		t.Errorf("got %v", err)
 	}
 }
 

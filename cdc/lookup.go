@@ -11,191 +11,190 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Ref names a row by its table and integer id, and the columns wanted of it.
-type Ref struct {
-	Schema, Table string
-	ID            int64
-	Columns       []string
-}
+const (
+	// maxIDs bounds the ids in one query for single rows, maxParents in one for lists of them.
+	maxIDs, maxParents = 10_000, 500
+	// MaxLinked bounds what the rows for one id may take, in bytes (invariant 9).
+	MaxLinked = 8 << 20
+)
 
-// Related holds rows that were looked up. It is immutable.
-type Related struct {
-	tables map[tableName]map[int64]Row
-}
-
-// Row returns a row; false when there is none, or none that this role may see. Columns that
-// were not asked for, or do not exist, are not part of its Relation.
-func (r *Related) Row(schema, table string, id int64) (Row, bool) {
-	if r == nil {
-		return Row{}, false
+// Load reads the rows that a link leads to from ids: one query, whatever their number (in pieces of 10,000 rows, or of 500
+// lists). found is called once for each id, in no particular order, also for one that leads to nothing; an error of it ends the look-up and is
+// returned as it is. Rows, columns and tables that do not exist are left out. Values are in the same text form as in WAL. The
+// rows are as of now, not as of the change that led to them.
+func (l *Live) Load(ctx context.Context, link *Link, ids []int64, found func(id int64, got Linked) error) error {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	size := maxIDs
+	if link.many() {
+		size = maxParents
 	}
-	row, ok := r.tables[tableName{schema, table}][id]
-	return row, ok
-}
-
-// liveTable is a table's shape as it was last seen.
-type liveTable struct {
-	oid     uint32
-	columns map[string]uint32 // type OID by name
-}
-
-// wanted collects what refs ask of one table.
-type wanted struct {
-	ids     []int64
-	columns []string
-}
-
-// maxIDs bounds the ids in one query.
-const maxIDs = 10_000
-
-// Load reads the rows that refs name: one query per table, whatever their number (up to 10,000 rows each).
-// Rows, columns and tables that do not exist are left out. Values are in the same text form as in WAL. The rows are as of now,
-// not as of the change that led to them.
-func (l *Live) Load(ctx context.Context, refs []Ref) (*Related, error) {
-	byTable := make(map[tableName]*wanted)
-	var order []tableName
-	for _, ref := range refs {
-		name := tableName{ref.Schema, ref.Table}
-		w := byTable[name]
-		if w == nil {
-			w = &wanted{}
-			byTable[name] = w
-			order = append(order, name)
-		}
-		w.ids = append(w.ids, ref.ID)
-		for _, c := range ref.Columns {
-			if !slices.Contains(w.columns, c) {
-				w.columns = append(w.columns, c)
-			}
-		}
-	}
-	related := &Related{tables: make(map[tableName]map[int64]Row, len(order))}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, name := range order {
-		w := byTable[name]
-		slices.Sort(w.ids)
-		w.ids = slices.Compact(w.ids)
-		rows := make(map[int64]Row, len(w.ids))
-		related.tables[name] = rows
-		for ids := range slices.Chunk(w.ids, maxIDs) {
-			if err := l.loadTable(ctx, name, ids, w.columns, rows); err != nil {
-				return nil, fmt.Errorf("look up %s.%s: %w", name.schema, name.table, err)
-			}
+	for piece := range slices.Chunk(ids, size) {
+		if err := l.loadPiece(ctx, link, piece, found); err != nil {
+			return err
 		}
 	}
-	return related, nil
+	return nil
 }
 
-// loadTable reads rows of one table. A table's shape is remembered, and looked up again
-// when a query finds that it has changed.
-func (l *Live) loadTable(ctx context.Context, name tableName, ids []int64, columns []string, into map[int64]Row) error {
+// loadPiece reads what one query may. A table's shape is remembered, and looked up again when a query finds that it has changed.
+func (l *Live) loadPiece(ctx context.Context, link *Link, ids []int64, found func(int64, Linked) error) error {
+	r := &reading{link: link, ids: ids, done: make([]bool, len(ids)), found: found}
 	for fresh := false; ; {
-		shape := l.tables[name]
-		if shape == nil {
-			var err error
-			if shape, err = l.shape(ctx, name); err != nil {
+		plan, again, err := l.plan(ctx, link)
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", link, err)
+		}
+		fresh = fresh || again
+		if plan == nil {
+			return r.rest() // no such table or column
+		}
+		err = l.use(ctx, func(conn *pgx.Conn) error {
+			if err := l.reached(ctx, conn); err != nil {
 				return err
 			}
-			fresh = true
-			if shape == nil {
-				return nil // no such table
-			}
-			l.tables[name] = shape
-		}
-		err := l.selectRows(ctx, name, shape, ids, columns, into)
+			return r.query(ctx, conn, plan)
+		})
 		if err == nil {
-			return nil
+			return r.rest()
 		}
-		delete(l.tables, name)
-		state := sqlState(err)
-		if (state == "42703" || state == "42P01") && !fresh {
+		if r.ended != nil {
+			return r.ended
+		}
+		l.forget(link)
+		if shapeChanged(err) && !fresh {
 			continue
 		}
-		if state == "42501" {
-			return &RefusedError{Reason: fmt.Sprintf("role %q may not read table %s.%s", l.cfg.User, name.schema, name.table), Err: err,
-				Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON TABLE %s TO %s",
-					quoteIdent(name.schema), quoteIdent(l.cfg.User), quoteTable(name.schema, name.table), quoteIdent(l.cfg.User))}
+		switch sqlState(err) {
+		case "42501":
+			return l.mayNot(link, plan, err)
+		case "55P03":
+			return l.locked(ctx, link, err)
 		}
-		return err
+		return fmt.Errorf("look up %s: %w", link, err)
 	}
 }
 
-// shape reads a table's columns; nil when there is no such table, or it has no id.
-func (l *Live) shape(ctx context.Context, name tableName) (*liveTable, error) {
-	t := &liveTable{columns: make(map[string]uint32)}
-	err := l.use(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT c.oid::int8, a.attname::text, a.atttypid::int8
-			FROM pg_catalog.pg_class c
-			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-			WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')`, name.schema, name.table)
-		if err != nil {
-			return err
-		}
-		var column string
-		var typ uint32
-		_, err = pgx.ForEachRow(rows, []any{&t.oid, &column, &typ}, func() error {
-			t.columns[column] = typ
-			return nil
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
+// shapeChanged says that a query failed because a table is not what it was: a column or the table is gone, or has
+// another type than the prepared statement knows.
+func shapeChanged(err error) bool {
+	switch sqlState(err) {
+	case "42703", "42P01", "42883", "0A000", "42804":
+		return true
 	}
-	if _, ok := t.columns["id"]; !ok {
-		return nil, nil
-	}
-	return t, nil
+	return false
 }
 
-// selectRows runs the query and encodes its rows as tuples.
-func (l *Live) selectRows(ctx context.Context, name tableName, shape *liveTable, ids []int64, columns []string, into map[int64]Row) error {
-	list := []string{"id"}
-	for _, c := range columns {
-		if _, ok := shape.columns[c]; ok && c != "id" {
-			list = append(list, c)
-		}
+// mayNot is the error of a look-up that the role has no right to.
+func (l *Live) mayNot(link *Link, plan *linkPlan, err error) error {
+	role, name := quoteIdent(l.cfg.User), tableName{link.Schema, link.Table}
+	columns := make([]string, len(plan.reads))
+	for i, c := range plan.reads {
+		columns[i] = quoteIdent(c)
 	}
-	cols := make([]Column, len(list))
-	quoted := make([]string, len(list))
-	for i, c := range list {
-		typ, err := l.resolve(ctx, shape.columns[c], 0)
-		if err != nil {
-			return err
-		}
-		if typ == nil {
-			return errors.New("the type of column " + c + " is gone")
-		}
-		cols[i], quoted[i] = Column{Name: c, Type: typ}, quoteIdent(c)
+	remedy := fmt.Sprintf("as the table's owner: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON TABLE %s TO %s; or of no more than is read: GRANT SELECT (%s) ON TABLE %s TO %[2]s",
+		quoteIdent(link.Schema), role, quoteTable(link.Schema, link.Table), role, strings.Join(columns, ", "), quoteTable(link.Schema, link.Table))
+	tables := "table " + name.String()
+	if r := link.Rel; r != nil {
+		tables = fmt.Sprintf("tables %s and %s", name, tableName{r.Schema, r.Table})
+		remedy += fmt.Sprintf("; GRANT SELECT ON TABLE %s TO %s", quoteTable(r.Schema, r.Table), role)
 	}
-	rel := NewRelation(shape.oid, name.schema, name.table, 'd', cols, []string{"id"})
-	sql := "SELECT " + strings.Join(quoted, ", ") + " FROM " + quoteTable(name.schema, name.table) + " WHERE id = ANY ($1::int8[])"
-	return l.use(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, sql, pgx.QueryResultFormats{pgx.TextFormatCode}, ids)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		values := make([]Value, len(cols))
-		for rows.Next() {
-			for i, raw := range rows.RawValues() {
-				values[i] = Value{State: Present, Text: raw, Type: cols[i].Type}
-				if raw == nil {
-					values[i] = Value{State: Null, Type: cols[i].Type}
-				}
+	return &RefusedError{Reason: fmt.Sprintf("role %q may not read all that is looked up of %s", l.cfg.User, tables), Err: err, Remedy: remedy}
+}
+
+// reading is one query's worth of ids.
+type reading struct {
+	link  *Link
+	ids   []int64 // sorted
+	done  []bool  // what found has been told; a query that broke off is repeated for the others
+	found func(int64, Linked) error
+	ended error // what found has returned
+}
+
+// rest tells of the ids that lead to nothing.
+func (r *reading) rest() error {
+	for i, id := range r.ids {
+		if !r.done[i] {
+			if err := r.found(id, Linked{}); err != nil {
+				return err
 			}
-			id, err := strconv.ParseInt(string(values[0].Text), 10, 64)
+		}
+	}
+	return nil
+}
+
+// query runs the plan's query and hands over what it brings, an id at a time.
+func (r *reading) query(ctx context.Context, conn *pgx.Conn, plan *linkPlan) error {
+	ids := r.ids
+	if slices.Contains(r.done, true) {
+		ids = nil
+		for i, id := range r.ids {
+			if !r.done[i] {
+				ids = append(ids, id)
+			}
+		}
+	}
+	rows, err := conn.Query(ctx, plan.sql, pgx.QueryResultFormats{pgx.TextFormatCode}, ids)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var got Linked
+	at, bytes, count := -1, int64(0), 0 // the id that got is being filled for
+	hand := func() error {
+		if at < 0 {
+			return nil
+		}
+		got.partial = r.link.Limit > 0 && count >= r.link.Limit
+		if r.ended = r.found(r.ids[at], got); r.ended != nil {
+			return r.ended
+		}
+		r.done[at], got, bytes, count = true, Linked{}, 0, 0
+		return nil
+	}
+	for rows.Next() {
+		raw := rows.RawValues()
+		id, err := strconv.ParseInt(string(raw[0]), 10, 64)
+		if err != nil {
+			return fmt.Errorf("id: %w", err)
+		}
+		i, known := slices.BinarySearch(r.ids, id)
+		if at != i {
+			if err := hand(); err != nil {
+				return err
+			}
+			at = i
+		}
+		if !known || r.done[i] {
+			if !r.link.many() { // a view may have an id twice
+				at = -1
+				continue
+			}
+			return errors.New("the rows for one id do not come together")
+		}
+		count++
+		if r.link.many() {
+			member, err := strconv.ParseInt(string(raw[1]), 10, 64)
 			if err != nil {
 				return fmt.Errorf("id: %w", err)
 			}
-			row, ok := NewRow(rel, ImageFull, AppendTuple(nil, values))
-			if !ok {
-				return errors.New("encode row")
+			got.members = append(got.members, member)
+			if len(raw[2]) == 0 || raw[2][0] != 't' {
+				continue // archived, or gone: it does not count
 			}
-			into[id] = row
 		}
-		return rows.Err()
-	})
+		row := plan.row(raw)
+		got.Rows = append(got.Rows, row)
+		if bytes += int64(row.Size()); bytes > MaxLinked {
+			r.ended = &TooManyRowsError{Link: r.link, ID: id, Max: MaxLinked}
+			return r.ended
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return hand()
 }

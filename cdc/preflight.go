@@ -32,6 +32,7 @@ type Finding struct {
 // the facts were gathered for.
 func Preflight(f *Facts, needs []TableNeed) []Finding {
 	p := &preflight{f: f}
+	needs = f.weigh(needs)
 	if f.Major() < MinServer {
 		p.add(SeverityError, "server_too_old", fmt.Sprintf("PostgreSQL %s is too old: walhook needs %d or later", f.VersionText, MinServer), "upgrade the server")
 		return p.findings
@@ -43,6 +44,7 @@ func Preflight(f *Facts, needs []TableNeed) []Finding {
 	for _, n := range needs {
 		p.table(n)
 	}
+	p.notStreamed()
 	p.failing(needs)
 	p.owner(needs)
 	p.blocked(needs)
@@ -53,8 +55,9 @@ func Preflight(f *Facts, needs []TableNeed) []Finding {
 const transactionLong = 15 * time.Minute
 
 type preflight struct {
-	f        *Facts
-	findings []Finding
+	f          *Facts
+	findings   []Finding
+	unstreamed []TableNeed // optional tables that are not published
 }
 
 func (p *preflight) add(severity Severity, code, message, hint string) *Finding {
@@ -148,7 +151,7 @@ func (p *preflight) publication(needs []TableNeed) {
 
 // published says whether some need wants the table published.
 func published(needs []TableNeed, name tableName) bool {
-	return slices.ContainsFunc(needs, func(n TableNeed) bool { return n.name() == name && !n.ReadOnly })
+	return slices.ContainsFunc(needs, func(n TableNeed) bool { return n.name() == name && n.publishes() })
 }
 
 // failing reports tables that cannot be written to, those of a publication FOR ALL TABLES together.
@@ -215,7 +218,7 @@ func (p *preflight) blocked(needs []TableNeed) {
 	var altered []uint32
 	for _, n := range needs {
 		t := p.f.table(n.Schema, n.Table)
-		if n.ReadOnly || t == nil || !t.publishable(p.f.Major()) {
+		if !n.publishes() || t == nil || !t.publishable(p.f.Major()) {
 			continue
 		}
 		for _, leaf := range t.leaves() {

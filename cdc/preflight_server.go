@@ -55,6 +55,10 @@ func (p *preflight) server() {
 		p.add(SeverityError, "synchronous", fmt.Sprintf("synchronous_standby_names is %q, which takes walhook for a synchronous standby: Odoo's commits would wait until walhook has processed them", f.SyncStandbys),
 			"name the real standbys there, without * and without "+ApplicationName+": ALTER SYSTEM SET synchronous_standby_names = '…'; SELECT pg_reload_conf()")
 	}
+	if len(f.Messages) > 0 && f.Major() < MinMessages {
+		p.add(SeverityError, "messages", fmt.Sprintf("PostgreSQL %s does not send messages: rules on message need %d or later (%s)", f.VersionText, MinMessages, strings.Join(f.Messages, ", ")),
+			"upgrade the server, or remove these rules; until then a table of your own can carry the events: make a rule on = [\"create\"] of it")
+	}
 	for _, name := range f.AllTables {
 		p.add(SeverityWarning, "all_tables", fmt.Sprintf("publication %q is FOR ALL TABLES: any table without a primary key cannot be updated, and restores of this database suffer from it", name),
 			"if nobody needs it: DROP PUBLICATION "+quoteIdent(name))

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,12 @@ func (p *preflight) table(need TableNeed) {
 	}
 	p.privileges(t, need, why)
 	if need.ReadOnly {
+		return
+	}
+	if need.Optional {
+		if pub := p.f.Publication; pub != nil && !pub.AllTables && !t.Published && !need.unfit {
+			p.unstreamed = append(p.unstreamed, need)
+		}
 		return
 	}
 	switch {
@@ -61,6 +68,28 @@ func (p *preflight) table(need TableNeed) {
 	p.identity(t, need, why)
 }
 
+// notStreamed tells of all optional tables at once: of each alone there is little to say.
+func (p *preflight) notStreamed() {
+	if len(p.unstreamed) == 0 {
+		return
+	}
+	var names, quoted, why []string
+	for _, n := range p.unstreamed {
+		names, quoted = append(names, n.name().String()), append(quoted, "ONLY "+quoteTable(n.Schema, n.Table))
+		for _, w := range n.Why {
+			if !slices.Contains(why, w) {
+				why = append(why, w)
+			}
+		}
+	}
+	message := fmt.Sprintf("publication %q does not hold %s, whose changes are not seen then", p.f.PublicationName, strings.Join(names, ", "))
+	if len(why) > 0 {
+		message += "; needed as " + strings.Join(why, ", and as ")
+	}
+	p.mend(SeverityWarning, "not_streamed", message,
+		fmt.Sprintf("walhook setup, or: ALTER PUBLICATION %s ADD TABLE %s", quoteIdent(p.f.PublicationName), strings.Join(quoted, ", ")))
+}
+
 // privileges judges what the streaming role may read. WAL reaches it without SELECT (trap 16), but not the
 // live rows that related fields and repairs need.
 func (p *preflight) privileges(t *TableFacts, need TableNeed, why string) {
@@ -68,7 +97,7 @@ func (p *preflight) privileges(t *TableFacts, need TableNeed, why string) {
 		return
 	}
 	severity := SeverityWarning
-	if need.ReadOnly {
+	if need.ReadOnly || need.Read {
 		severity = SeverityError
 	}
 	role := quoteIdent(p.f.Role.Name)
@@ -78,7 +107,7 @@ func (p *preflight) privileges(t *TableFacts, need TableNeed, why string) {
 	}
 	if !t.Select {
 		p.mend(severity, "no_select", fmt.Sprintf("role %q may not SELECT from %s.%s%s", p.f.Role.Name, t.Schema, t.Name, why),
-			fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", quoteTable(t.Schema, t.Name), role))
+			fmt.Sprintf("GRANT %s TO %s", t.selects(), role))
 	}
 	if t.RowSecurity && !p.f.Role.Superuser && !p.f.Role.BypassRLS {
 		p.add(SeverityWarning, "row_security", fmt.Sprintf("row-level security may hide rows of %s.%s from role %q; the stream is not affected", t.Schema, t.Name, p.f.Role.Name),

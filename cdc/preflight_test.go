@@ -53,6 +53,7 @@ func TestPreflight(t *testing.T) {
 		{"source_pooler", SeverityWarning, false, func(f *Facts) { f.Pooled = true }, "5432"},
 		{"synchronous", SeverityError, false, func(f *Facts) { f.SyncStandbys = "FIRST 1 (b, *)" }, "SELECT pg_reload_conf()"},
 		{"synchronous", SeverityError, false, func(f *Facts) { f.SyncStandbys = `ANY 1 ("Walhook")` }, "ALTER SYSTEM SET synchronous_standby_names"},
+		{"messages", SeverityError, false, func(f *Facts) { f.Version, f.VersionText, f.Messages = 130014, "13.14", []string{"stock_low"} }, "rules on message need 14 or later (stock_low)"},
 		{"all_tables", SeverityWarning, false, func(f *Facts) { f.AllTables = []string{"everything"} }, `DROP PUBLICATION "everything"`},
 		{"role_missing", SeverityError, false, func(f *Facts) { f.Role = Role{Name: "walhook"} }, "CREATE ROLE"},
 		{"role_login", SeverityError, false, func(f *Facts) { f.Role.Login = false }, "LOGIN"},

@@ -90,8 +90,9 @@ func scanTuple(data []byte, at []uint32) (end, unchanged int, ok bool) {
 // can be an older one than Change.Rel after DDL in the middle of a transaction; nil for ImageNone and ImageUnknown.
 func (r Row) Relation() *Relation { return r.rel }
 
-// Value returns column i. It is Unknown when the image does not hold the column.
-func (r Row) Value(i int) Value {
+// Value returns column i. It is Unknown when the image does not hold the column. Conditions call it for every column that they read, and copying a
+// Row would cost more than what it does: hence the pointer.
+func (r *Row) Value(i int) Value {
 	if r.rel == nil || i < 0 || i >= len(r.at) {
 		return Value{}
 	}

@@ -26,6 +26,9 @@ type Live struct {
 	conn   *pgx.Conn
 	types  map[uint32]*Type // by OID; an OID is not reused in practice, and what a type is never changes
 	tables map[tableName]*liveTable
+
+	horizon LSN       // what look-ups must see, see [Live.Await]
+	seen    *pgx.Conn // that is known to have come so far
 }
 
 type tableName struct{ schema, table string }
@@ -37,7 +40,8 @@ func NewLive(dsn, part string, gate *Gate) (*Live, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Look-ups are short; one that waits behind a lock must not hold up the stream for long.
+	// Look-ups are short. One that waits behind a lock ends soon, lest it be in the way of others who wait for the table, and is tried again for as
+	// long as it takes: the stream waits, since nothing is lost by that, see [LockedError].
 	cfg.RuntimeParams["statement_timeout"] = "30s"
 	cfg.RuntimeParams["lock_timeout"] = "5s"
 	cfg.Tracer = Deadline(40 * time.Second) // where the server itself does not end it
@@ -59,7 +63,7 @@ func (l *Live) drop() {
 	}
 	// The connection is given up: an error of closing it tells nothing.
 	_ = closeConn(l.conn.PgConn())
-	l.conn = nil
+	l.conn, l.seen = nil, nil
 }
 
 // use runs f, which must only read, on the connection. If the connection turns out to be broken,

@@ -27,6 +27,22 @@ type Step struct {
 // CreatesSlot says that the step creates the slot.
 func (s Step) CreatesSlot() bool { return s.slot != "" }
 
+// Foreign lists the owners of what the step changes, which the inspecting login cannot act as.
+func (s Step) Foreign() []string { return s.foreign }
+
+// Required leaves out of needs what walhook works without.
+func Required(needs []TableNeed) (required []TableNeed) {
+	for _, n := range needs {
+		if n.Optional && n.Read {
+			n.Optional, n.Read, n.ReadOnly = false, false, true
+		}
+		if !n.Optional {
+			required = append(required, n)
+		}
+	}
+	return required
+}
+
 // Brief is the statement for people: of the record that setup keeps in a comment only that it is written.
 func (s Step) Brief() string {
 	if before, _, long := strings.Cut(s.SQL, " IS '"+recordPrefix); long {
@@ -45,8 +61,8 @@ func (s Step) Brief() string {
 func SetupSteps(f *Facts, needs []TableNeed, role string) []Step {
 	b := &stepBuilder{f: f, record: f.Publication.record()}
 	var tables []TableNeed
-	for _, n := range needs {
-		if t := f.table(n.Schema, n.Table); !n.ReadOnly && t != nil && t.publishable(f.Major()) {
+	for _, n := range f.weigh(needs) {
+		if t := f.table(n.Schema, n.Table); n.publishes() && t != nil && t.publishable(f.Major()) {
 			tables = append(tables, n)
 		}
 	}
@@ -268,7 +284,7 @@ func (b *stepBuilder) grants(needs []TableNeed, role string) {
 	}
 	var schemas []string
 	lists := make(map[string][]string)
-	facts := make(map[string][]*TableFacts)
+	facts, parts := make(map[string][]*TableFacts), make(map[string][]*TableFacts) // granted as a whole, and of columns
 	usage := make(map[string]bool)
 	for _, n := range needs {
 		t := f.table(n.Schema, n.Table)
@@ -279,10 +295,14 @@ func (b *stepBuilder) grants(needs []TableNeed, role string) {
 			schemas = append(schemas, n.Schema)
 			usage[n.Schema] = t.Usage
 		}
-		if quoted := quoteTable(n.Schema, n.Table); !t.Select && !slices.Contains(lists[n.Schema], quoted) {
+		if quoted := quoteTable(n.Schema, n.Table); !t.Select && !slices.Contains(lists[n.Schema], quoted) && !slices.Contains(parts[n.Schema], t) {
+			b.record.Select = note(b.record.Select, n.name())
+			if len(t.Lacks) > 0 { // other columns may hold secrets
+				parts[n.Schema] = append(parts[n.Schema], t)
+				continue
+			}
 			lists[n.Schema] = append(lists[n.Schema], quoted)
 			facts[n.Schema] = append(facts[n.Schema], t)
-			b.record.Select = note(b.record.Select, n.name())
 		}
 	}
 	for _, schema := range schemas {
@@ -292,6 +312,9 @@ func (b *stepBuilder) grants(needs []TableNeed, role string) {
 		}
 		if len(lists[schema]) > 0 {
 			b.owner("related records, metadata and repairs are read live", "GRANT SELECT ON TABLE "+strings.Join(lists[schema], ", ")+to, facts[schema]...)
+		}
+		for _, t := range parts[schema] {
+			b.owner("no other columns are read", "GRANT "+t.selects()+to, t)
 		}
 	}
 }

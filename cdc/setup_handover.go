@@ -8,7 +8,7 @@ func keeper(f *Facts, tables []TableNeed) string {
 	owner := ""
 	for _, n := range tables {
 		t := f.table(n.Schema, n.Table)
-		if t == nil || n.ReadOnly || !t.Exists {
+		if t == nil || !n.publishes() || !t.Exists {
 			continue
 		}
 		if owner != "" && owner != t.Owner {
@@ -42,5 +42,5 @@ func HandOver(f *Facts, needs []TableNeed) string {
 		return ""
 	}
 	return fmt.Sprintf("DO $do$ BEGIN\n    IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN\n        %s;\n    END IF;\nEND $do$",
-		handOverSQL(f.PublicationName, keeper(f, needs)))
+		handOverSQL(f.PublicationName, keeper(f, f.weigh(needs))))
 }

@@ -15,6 +15,7 @@ type SlotDrop struct {
 	SystemID    string // of the cluster that it is on
 	DatabaseOID uint32 // that it belongs to
 	Over        int64  // bytes of WAL that it must still keep, or more; otherwise it stays
+	Confirmed   LSN    // confirmed position that it must have; 0 for any
 	Own         int    // process id of our own stream's walsender, which may linger; 0 for none
 }
 
@@ -44,9 +45,10 @@ func (l *Live) dropSlot(ctx context.Context, d SlotDrop) error {
 	// The slot may be active for a moment after the stream has ended, or longer when the network swallowed the goodbye. The server
 	// frees it when that session ends, at the latest after wal_sender_timeout.
 	err := l.use(ctx, func(conn *pgx.Conn) error {
-		const end = `SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid = $2`
+		const end = `SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid = $2
+			AND ($3::text::pg_lsn = '0/0' OR confirmed_flush_lsn = $3::text::pg_lsn)`
 		if d.Own != 0 {
-			if _, err := conn.Exec(ctx, end, d.Slot, d.Own); err != nil {
+			if _, err := conn.Exec(ctx, end, d.Slot, d.Own, d.Confirmed.String()); err != nil {
 				return err
 			}
 		}
@@ -55,8 +57,9 @@ func (l *Live) dropSlot(ctx context.Context, d SlotDrop) error {
 				AND (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())::int8 = $2
 				AND (SELECT system_identifier FROM pg_catalog.pg_control_system())::text = $3
 				AND CASE WHEN pg_catalog.pg_is_in_recovery() OR restart_lsn IS NULL THEN false
-					ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn) > $4::int8 END`
-		tag, err := conn.Exec(ctx, drop, d.Slot, int64(d.DatabaseOID), d.SystemID, d.Over)
+					ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn) > $4::int8 END
+				AND ($5::text::pg_lsn = '0/0' OR confirmed_flush_lsn = $5::text::pg_lsn)`
+		tag, err := conn.Exec(ctx, drop, d.Slot, int64(d.DatabaseOID), d.SystemID, d.Over, d.Confirmed.String())
 		dropped = tag.RowsAffected() > 0
 		return err
 	})

@@ -324,7 +324,7 @@ func comparePartOrdinals(a, b *part) int { return a.compare(b.span) }
 // encode appends p in binary: flags, then varints, then the key.
 func (p *part) encode(dst []byte) []byte {
 	var flags byte
-	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole} {
+	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole, p.message} {
 		if set {
 			flags |= 1 << i
 		}

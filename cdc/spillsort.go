@@ -201,7 +201,7 @@ func (r *runReader) next() error {
 func (r *runReader) decode(flags byte) error {
 	p := &r.part
 	*p = part{}
-	for i, field := range [...]*bool{&p.created, &p.deleted, &p.unknown, &p.raw, &p.whole} {
+	for i, field := range [...]*bool{&p.created, &p.deleted, &p.unknown, &p.raw, &p.whole, &p.message} {
 		*field = flags>>i&1 == 1
 	}
 	var numbers [5]uint64

@@ -134,6 +134,7 @@ func (o *outlet) bundle(l *heldLane) []share {
 		return half
 	}
 	var shares []share
+	var head *Delivery // one that is in it
 	count, most, bytes := 0, o.cfg.Batch.Size, int64(2)
 	switch {
 	case l.pass.probe:
@@ -145,9 +146,10 @@ func (o *outlet) bundle(l *heldLane) []share {
 		n := 0
 		for _, d := range l.rest {
 			limit, size := min(most, o.company(d)), int64(elementSize(d))
-			if count > 0 && (count >= limit || bytes+size > int64(o.cfg.Batch.Bytes)) {
+			if count > 0 && (count >= limit || bytes+size > int64(o.cfg.Batch.Bytes) || !companions(head, d)) {
 				break
 			}
+			head = d
 			most = limit
 			bytes += size
 			count++

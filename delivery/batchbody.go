@@ -1,13 +1,13 @@
 package delivery
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"mime"
 	"strconv"
 	"strings"
+
+	"walhook/delivery/payload"
 )
 
 // prefixBatch begins the ids of requests that carry several deliveries.
@@ -21,10 +21,20 @@ const elementCost = 128
 //
 //	[{"id":"msg_…","epoch":1795212345678,"sequence":41,"event":{…}},{"id":"msg_…","epoch":1795212345678,"sequence":42,"attempt":2,"event":{…}}]
 //
-// "event" is the delivery's body, byte for byte when that is JSON, and a string otherwise. "attempt" (from the second one on) and
+// "event" is the delivery's body, byte for byte. "attempt" (from the second one on) and
 // "late" mean what the headers Webhook-Attempt and Webhook-Late mean of a single delivery; epoch and sequence are left
 // out where there are none.
+//
+// Structured CloudEvents make a batch as their specification has it: an array of events, in which the same is told by extension attributes.
+//
+//	[{"webhooksequence":"41","webhookepoch":"1795212345678","specversion":"1.0","id":"msg_…",…},…]
+//
+// All must be of one kind, see companions. One that goes alone is returned as it is.
 func NewBatch(deliveries []*Delivery) *Delivery {
+	kind := kindOf(deliveries[0])
+	if kind == goesAlone {
+		return deliveries[0]
+	}
 	size := 2
 	for _, d := range deliveries {
 		size += elementSize(d)
@@ -34,9 +44,17 @@ func NewBatch(deliveries []*Delivery) *Delivery {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = appendElement(body, d)
+		if kind == cloudEvent {
+			body = appendCloudEvent(body, d)
+		} else {
+			body = appendElement(body, d)
+		}
 	}
-	batch := &Delivery{ID: batchID(deliveries), Endpoint: deliveries[0].Endpoint, Body: append(body, ']'), ContentType: "application/json", Batched: len(deliveries)}
+	batch := &Delivery{ID: batchID(deliveries), Endpoint: deliveries[0].Endpoint, Body: append(body, ']'), ContentType: "application/json",
+		Batched: len(deliveries), members: deliveries}
+	if kind == cloudEvent {
+		batch.ContentType = "application/cloudevents-batch+json"
+	}
 	if len(deliveries) == 1 {
 		batch.Alone = len(deliveries[0].Body)
 	}
@@ -45,9 +63,6 @@ func NewBatch(deliveries []*Delivery) *Delivery {
 
 // elementSize bounds what a delivery takes in a batch, the comma included.
 func elementSize(d *Delivery) int {
-	if !isJSON(d.ContentType) {
-		return elementCost + len(d.ID) + 6*len(d.Body) // at worst every byte is written \u00xx
-	}
 	return elementCost + len(d.ID) + len(d.Body)
 }
 
@@ -66,16 +81,49 @@ func appendElement(dst []byte, d *Delivery) []byte {
 		dst = append(dst, `,"late":true`...)
 	}
 	dst = append(dst, `,"event":`...)
-	if isJSON(d.ContentType) {
-		dst = append(dst, d.Body...)
-	} else {
-		var text bytes.Buffer
-		encoder := json.NewEncoder(&text)
-		encoder.SetEscapeHTML(false)       // which would make XML much longer
-		_ = encoder.Encode(string(d.Body)) // a string is always encoded
-		dst = append(dst, bytes.TrimRight(text.Bytes(), "\n")...)
+	return append(append(dst, d.Body...), '}')
+}
+
+// appendCloudEvent writes an event with what a batch tells of it. Extension attributes have names of small letters, and no integers
+// beyond 32 bits.
+func appendCloudEvent(dst []byte, d *Delivery) []byte {
+	dst = append(dst, '{')
+	if d.Sequence > 0 {
+		dst = append(strconv.AppendInt(append(dst, `"webhooksequence":"`...), d.Sequence, 10), `",`...)
+		dst = append(strconv.AppendInt(append(dst, `"webhookepoch":"`...), d.Epoch, 10), `",`...)
 	}
-	return append(dst, '}')
+	if d.Attempts > 0 {
+		dst = append(strconv.AppendInt(append(dst, `"webhookattempt":`...), int64(d.Attempts)+1, 10), ',')
+	}
+	if d.Late {
+		dst = append(dst, `"webhooklate":true,`...)
+	}
+	return append(dst, d.Body[1:]...) // a structured CloudEvent is an object, and not an empty one
+}
+
+// company is what a delivery can share a request with.
+type company uint8
+
+const (
+	goesAlone  company = iota // a form, a text, a CloudEvent with its attributes in headers: it was made before its endpoint had batches
+	jsonEvent                 // anything that is JSON
+	cloudEvent                // a structured CloudEvent
+)
+
+func kindOf(d *Delivery) company {
+	switch {
+	case len(d.Headers) > 0 || !isJSON(d.ContentType):
+		return goesAlone
+	case d.Format == payload.FormatCloudEvents:
+		return cloudEvent
+	}
+	return jsonEvent
+}
+
+// companions says that two deliveries can be in one batch. After a reload that changed the format, what waits has the old one.
+func companions(a, b *Delivery) bool {
+	kind := kindOf(a)
+	return kind != goesAlone && kind == kindOf(b)
 }
 
 // isJSON says whether a body of this type can stand in a JSON array as it is.

@@ -26,7 +26,10 @@ func decideBatch(c *EndpointConfig, message *Delivery, deliveries []*Delivery, a
 	outcomes := make([]Outcome, n)
 	for i, d := range deliveries {
 		one := *a
-		one.Number, one.Batch, one.BatchPosition, one.BatchSize = d.Attempts+1, message.ID, i+1, n
+		one.Number = d.Attempts + 1
+		if message.Batched > 0 {
+			one.Batch, one.BatchPosition, one.BatchSize = message.ID, i+1, n
+		}
 		if i > 0 && len(one.ResponseBody) > batchAnswer {
 			one.ResponseBody, one.ResponseCut = one.ResponseBody[:batchAnswer], true
 		}

@@ -17,12 +17,16 @@ type Delivery struct {
 	Event       string // "sale.order.confirmed"
 	Model       string // "sale.order", or the table for plain tables
 	Record      string // primary key as text
-	Op          string // create, write, unlink
+	Op          string // create, write, unlink, archive, unarchive
 	CommitLSN   cdc.LSN
 	XID         uint32
 	CommitAt    time.Time
 	Body        []byte // the request body, ready to send
 	ContentType string
+
+	// Format and Headers belong to the body: they stay as they were when it was made, whatever the endpoint's configuration says later.
+	Format  string            // as [payload.Format.String] names it; "" is standard
+	Headers map[string]string // of the request, besides the endpoint's own: the attributes of a CloudEvent in binary mode; nil otherwise
 
 	// Epoch and Sequence let the receiver prove that nothing is missing: within an endpoint and an epoch the Store numbers
 	// deliveries 1, 2, 3 ... as they are enqueued. A delivery keeps its number. Zero when it was enqueued before there were numbers.
@@ -38,6 +42,8 @@ type Delivery struct {
 	Attempts int       // finished attempts that count
 	Batched  int       // of a batch, see [NewBatch]: how many deliveries its body holds; 0 of all others
 	Alone    int       // of a batch of one: the size of that delivery's body, which is what max_body is about
+
+	members []*Delivery // of a batch
 }
 
 // Aside says that the delivery is not queued when it is enqueued, but only logged, or waits for a later one.
@@ -56,6 +62,7 @@ type Parked struct {
 	Error     string
 	Change    []byte // cdc.EncodeChange, without columns that hold secrets
 	ParkedAt  time.Time
+	Held      bool // nothing has failed: it waits for the end of a module upgrade
 }
 
 // Position is how far ingest has come. Transactions whose EndLSN is at or
@@ -76,6 +83,10 @@ type Batch struct {
 	Parked     []*Parked
 	Matched    map[string]int64 // rule name → events matched, for statistics
 	Sampled    map[string]int64 // rule name → of these, events that the rule's sample left out
+	Recorded   *Recorded        // changes to be kept; nil for none
+	Ignored    map[string]int64 // rule name → of these, events of users whose changes the rule leaves out
+	Dropped    map[string]int64 // rule name → of these, events of a module upgrade that the rule drops
+	Upgrade    *Upgrade         // as it is at To; nil when it is as before
 }
 
 // Lane is a lane that this process holds: nobody else sends its deliveries while the

@@ -19,7 +19,8 @@
 //     transaction, which compares-and-sets the position it started from.
 //  3. A delivery's id is a pure function of (system identifier, database oid,
 //     commit LSN, xid, table, primary key, rule, endpoint; with each_write, the
-//     raw ordinal too).
+//     raw ordinal too). Of a rule on schedule the time of the run stands in place
+//     of commit LSN and xid.
 //  4. A lane has at most one delivery in flight and keeps commit order; lanes
 //     run in parallel. After a dead letter the lane goes on ("skip") or holds ("hold").
 //     What waits for its rule's window to end enters its lane then.

@@ -3,6 +3,7 @@ package delivery
 import (
 	"time"
 
+	"walhook/delivery/payload"
 	"walhook/delivery/signature"
 )
 
@@ -24,6 +25,16 @@ type EndpointConfig struct {
 	Concurrency int         `toml:"concurrency"` // requests at the same time; default 16, at most 10000
 	Ordering    string      `toml:"ordering"`    // what waits for one another: "record" (default), "endpoint" (everything) or "none"
 	OnDead      string      `toml:"on_dead"`     // after a dead letter the lane goes on ("skip", default) or waits for a person ("hold")
+
+	Format       string   `toml:"format"`        // "standard" (default), "cloudevents", "cloudevents-binary", "odoo", "raw" or "template"
+	Encoding     string   `toml:"encoding"`      // "json" (default), "xml" or "form"
+	Template     string   `toml:"template"`      // of format template: file, relative to the configuration file
+	TemplateText string   `toml:"template_text"` // of format template: the template itself
+	TemplateFile string   `toml:"-"`             // what the file of Template holds
+	ContentType  string   `toml:"content_type"`  // default that of format and encoding, of a template text/plain; charset=utf-8
+	Source       string   `toml:"source"`        // of CloudEvents: the attribute source, a URI reference; default "/odoo/DATABASE"
+	Compress     string   `toml:"compress"`      // "gzip": bodies of 1 KiB and more go compressed; default none
+	Redact       []string `toml:"redact"`        // members of the record that are masked wherever a body is shown; what is sent is untouched
 
 	Batch BatchConfig `toml:"batch"` // several deliveries in one request; default none
 	Queue QueueConfig `toml:"queue"` // limits of what is kept
@@ -77,6 +88,11 @@ const (
 // WithDefaults fills what is zero.
 func (c EndpointConfig) WithDefaults() EndpointConfig {
 	fill(&c.Method, "POST")
+	fill(&c.Format, payload.FormatStandard)
+	fill(&c.Encoding, payload.EncodingJSON)
+	if c.Format == payload.FormatCloudEvents || c.Format == payload.FormatBinary {
+		fill(&c.Source, "/walhook")
+	}
 	fill(&c.Timeout, Duration(15*time.Second))
 	fill(&c.Concurrency, 16)
 	fill(&c.Ordering, OrderRecord)

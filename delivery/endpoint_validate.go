@@ -44,6 +44,7 @@ func (c EndpointConfig) Validate() error {
 	p.oneOf("ordering", c.Ordering, OrderRecord, OrderEndpoint, OrderNone)
 	p.oneOf("on_dead", c.OnDead, OnDeadSkip, OnDeadHold)
 	c.validateBatch(p)
+	c.validateFormat(p)
 	c.Queue.validate(p)
 	c.Rate.validate(p)
 	c.Breaker.validate(p)

@@ -762,6 +762,9 @@ func TestInvariant4LaneHandedOutTwice(t *testing.T) {
 
 // seeds returns 0 to n-1.
 func seeds(n int) []uint64 {
+	if long {
+		n *= 10
+	}
 	all := make([]uint64, n)
 	for i := range all {
 		all[i] = uint64(i)
@@ -772,7 +775,7 @@ func seeds(n int) []uint64 {
 // Whatever receivers, the store, the lease and restarts do: lanes keep order, one delivery at a time,
 // every delivery ends as it should, and only failures of the receiver use up attempts (invariant 4, E3).
 func TestInvariant4UnderFaults(t *testing.T) {
-	for _, seed := range slices.Concat(seeds(30), []uint64{70, 670}) {
+	for _, seed := range slices.Concat(seeds(10), []uint64{70, 670}) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 7)), false) })
 		})
@@ -781,7 +784,7 @@ func TestInvariant4UnderFaults(t *testing.T) {
 
 // The same with a breaker that opens all the time, a rate limit, and a store that does not always keep their state.
 func TestInvariant4UnderFaultsBehindGates(t *testing.T) {
-	for _, seed := range seeds(8) {
+	for _, seed := range seeds(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faults(t, rand.New(rand.NewPCG(seed, 8)), true) })
 		})

@@ -41,13 +41,23 @@ func parkedID(id Identity, tx *cdc.Tx, c *cdc.Change, rule string) string {
 	return hashID(prefixParked, id, tx, c, rule, "")
 }
 
-func hashID(prefix string, id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoint string) string {
+// groupID is the id of what a rule makes of one group of a record's lines: as deliveryID, with the group's key.
+func groupID(id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoint, group string) string {
+	return hashID(prefixDelivery, id, tx, c, rule, endpoint, "group", group)
+}
+
+func hashID(prefix string, id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoint string, more ...string) string {
 	buf := make([]byte, 0, 256)
 	buf = appendPart(buf, idFormat)
 	buf = appendPart(buf, id.SystemID)
 	buf = appendNumber(buf, uint64(id.DatabaseOID))
-	buf = appendNumber(buf, uint64(tx.CommitLSN))
-	buf = appendNumber(buf, uint64(tx.XID))
+	if c.Op == cdc.Schedule { // no transaction has made it: the time of the run is what tells it from others of its record
+		buf = appendPart(buf, "schedule")
+		buf = appendNumber(buf, uint64(tx.CommitTime.UnixMicro()))
+	} else {
+		buf = appendNumber(buf, uint64(tx.CommitLSN))
+		buf = appendNumber(buf, uint64(tx.XID))
+	}
 	buf = appendPart(buf, c.Rel.Schema)
 	buf = appendPart(buf, c.Rel.Name)
 	buf = appendPart(buf, c.Key)
@@ -55,6 +65,9 @@ func hashID(prefix string, id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoin
 	buf = appendPart(buf, endpoint)
 	if c.Raw {
 		buf = appendNumber(buf, c.Ordinal)
+	}
+	for _, part := range more {
+		buf = appendPart(buf, part)
 	}
 	sum := sha256.Sum256(buf)
 	out := make([]byte, len(prefix)+32)

@@ -25,6 +25,7 @@ func TestInvariant3GoldenID(t *testing.T) {
 	}{
 		{"net change", deliveryID(testIdentity, testTx, testChange, "order_confirmed", "erp"), "msg_2bd0ec89371f2f9a844a52c172b8b0b2"},
 		{"single write", deliveryID(testIdentity, testTx, &raw, "order_confirmed", "erp"), "msg_a1828bbf43403b8c4c681508d0688e0f"},
+		{"group of lines", groupID(testIdentity, testTx, testChange, "order_confirmed", "erp", "by Office"), "msg_e9a0db54dd6e6cf69043fb86d1cbfdb5"},
 		{"parked", parkedID(testIdentity, testTx, testChange, "order_confirmed"), "evt_09f14ec0856d921943826ed983b14e27"},
 	} {
 		if tt.got != tt.want {
@@ -59,6 +60,10 @@ func TestInvariant3WhatAnIDDependsOn(t *testing.T) {
 		"rule":               deliveryID(testIdentity, testTx, testChange, "rules", "erp"),
 		"endpoint":           deliveryID(testIdentity, testTx, testChange, "rule", "shop"),
 		"moved border":       deliveryID(testIdentity, testTx, testChange, "rul", "eerp"),
+		"group":              groupID(testIdentity, testTx, testChange, "rule", "erp", "by 1"),
+		"other group":        groupID(testIdentity, testTx, testChange, "rule", "erp", "id 1"),
+		"no value":           groupID(testIdentity, testTx, testChange, "rule", "erp", "null"),
+		"group of raw":       groupID(testIdentity, testTx, change(func(c *cdc.Change) { c.Raw = true }), "rule", "erp", "by 1"),
 		"raw":                deliveryID(testIdentity, testTx, change(func(c *cdc.Change) { c.Raw = true }), "rule", "erp"),
 		"ordinal of raw":     deliveryID(testIdentity, testTx, change(func(c *cdc.Change) { c.Raw, c.Ordinal = true, 4 }), "rule", "erp"),
 	} {

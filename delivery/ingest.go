@@ -39,7 +39,12 @@ type Ingest struct {
 	parked     []*Parked
 	matched    map[string]int64
 	sampled    map[string]int64
+	ignored    map[string]int64
+	dropped    map[string]int64
+	recording  recording
 	bytes      int
+
+	upgrade upgradeStored
 }
 
 // IngestTrace observes an [Ingest]. Its functions may be nil.
@@ -48,6 +53,10 @@ type IngestTrace struct {
 	Enqueued func(deliveries, parked, lanes int, took time.Duration)
 	// Parked is called after the commit for each event whose rule failed.
 	Parked func(p *Parked)
+	// Upgrade is called after the commit when a module upgrade has begun or ended.
+	Upgrade func(u Upgrade)
+	// Released is called after the commit when events are held, parked with [HeldError], and no upgrade is under way any more.
+	Released func()
 	// RelatedFailed is called when rows that rules refer to could not be fetched, in a way that a
 	// retry does not mend: events that need them are parked.
 	RelatedFailed func(err error)
@@ -56,7 +65,7 @@ type IngestTrace struct {
 // NewIngest returns a handler that goes on from a position, which the store must hold.
 func NewIngest(store Store, planner *Planner, engine *Engine, start Position, trace IngestTrace) *Ingest {
 	planner.related.report = trace.RelatedFailed
-	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN}
+	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN, recording: recording{keep: planner.keep}}
 }
 
 // Handle plans and enqueues transactions. Errors of the store are returned as they are: those with Temporary
@@ -68,6 +77,7 @@ func (i *Ingest) Handle(ctx context.Context, txs []*cdc.Tx) (lsn cdc.LSN, err er
 	defer func() {
 		if err != nil {
 			i.done = i.stored.LSN // what was planned and not stored is planned again
+			i.upgrade.back(&i.planner.upgrade)
 		}
 	}()
 	i.clear()
@@ -112,6 +122,9 @@ func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
 	if i.stored.Open == tx.CommitLSN {
 		from = uint64(i.stored.Count) // the rest of it; what comes before was enqueued in an earlier life
 	}
+	if err := i.planner.upgrade.begin(tx); err != nil {
+		return fmt.Errorf("read transaction %d at %s: %w", tx.XID, tx.CommitLSN, err)
+	}
 	last := uint64(0)
 	for step, err := range i.planner.Plan(ctx, tx, from) {
 		if err != nil {
@@ -126,6 +139,13 @@ func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
 		}
 		last = step.Ordinal
 		i.collect(step)
+		if step.Recorded != nil {
+			n, err := i.recording.add(tx, step.Recorded)
+			if err != nil {
+				return fmt.Errorf("pack recorded changes: %w", err)
+			}
+			i.bytes += n
+		}
 	}
 	i.done = tx.EndLSN
 	if i.full() {
@@ -153,17 +173,19 @@ func (i *Ingest) collect(s *Step) {
 	for _, p := range s.Parked {
 		i.bytes += len(p.Change)
 	}
-	for _, rule := range s.Matched {
-		if i.matched == nil {
-			i.matched = map[string]int64{}
+	tallyRules(&i.matched, s.Matched)
+	tallyRules(&i.sampled, s.Sampled)
+	tallyRules(&i.ignored, s.Ignored)
+	tallyRules(&i.dropped, s.Dropped)
+}
+
+// tallyRules counts events by rule.
+func tallyRules(counts *map[string]int64, rules []string) {
+	for _, rule := range rules {
+		if *counts == nil {
+			*counts = map[string]int64{}
 		}
-		i.matched[rule]++
-	}
-	for _, rule := range s.Sampled {
-		if i.sampled == nil {
-			i.sampled = map[string]int64{}
-		}
-		i.sampled[rule]++
+		(*counts)[rule]++
 	}
 }
 
@@ -171,15 +193,23 @@ func (i *Ingest) full() bool {
 	return len(i.deliveries)+len(i.parked) >= maxBatch || i.bytes >= maxBatchBytes
 }
 
-func (i *Ingest) empty() bool { return len(i.deliveries)+len(i.parked) == 0 && len(i.matched) == 0 }
+func (i *Ingest) empty() bool {
+	return len(i.deliveries)+len(i.parked) == 0 && len(i.matched) == 0 && i.recording.sum == nil && !i.planner.upgrade.changed
+}
 
 func (i *Ingest) clear() {
-	i.deliveries, i.parked, i.matched, i.sampled, i.bytes = nil, nil, nil, nil, 0
+	i.deliveries, i.parked, i.matched, i.sampled, i.ignored, i.dropped, i.bytes = nil, nil, nil, nil, nil, nil, 0
+	i.recording.drop()
 }
 
 // flush commits the batch with a position, and hands fresh lanes to the engine.
 func (i *Ingest) flush(ctx context.Context, to Position) error {
-	batch := &Batch{From: i.stored, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched, Sampled: i.sampled}
+	recorded, err := i.recording.take()
+	if err != nil {
+		return err
+	}
+	batch := &Batch{From: i.stored, Recorded: recorded, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched, Sampled: i.sampled, Ignored: i.ignored, Dropped: i.dropped,
+		Upgrade: i.upgrade.batch(&i.planner.upgrade)}
 	i.clear()
 	began := time.Now()
 	for _, p := range batch.Parked {
@@ -196,6 +226,7 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 		return fmt.Errorf("enqueue %d deliveries: %w", len(batch.Deliveries), err)
 	}
 	i.stored = to
+	i.reportUpgrade(batch)
 	room.settle(lanes)
 	if i.engine != nil {
 		i.engine.hasten(batch.Deliveries, lanes)
@@ -224,6 +255,7 @@ func (i *Ingest) resolve(ctx context.Context) error {
 	if at != i.stored && at != *i.tried {
 		return fmt.Errorf("read the position: %w", ErrSuperseded)
 	}
+	i.upgrade.resolve(&i.planner.upgrade, at != i.stored)
 	i.stored, i.tried, i.done = at, nil, at.LSN
 	return nil
 }

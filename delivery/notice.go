@@ -47,9 +47,9 @@ type noticeData struct {
 	Remedy       string    `json:"remedy,omitempty"`
 }
 
-// Delivery makes the notice a delivery to an endpoint with an ordering. lsn is how far the source had been read. The id is a pure function of
+// Delivery makes the notice a delivery to an endpoint. lsn is how far the source had been read. The id is a pure function of
 // the source and of what the notice tells (invariant 3).
-func (n Notice) Delivery(id Identity, lsn cdc.LSN, to, ordering string) (*Delivery, error) {
+func (n Notice) Delivery(id Identity, lsn cdc.LSN, to string, c EndpointConfig) (*Delivery, error) {
 	data := noticeData{Endpoint: n.Endpoint, Reason: n.Reason, Failures: n.Failures, Pending: n.Pending, PendingBytes: n.PendingBytes, Dead: n.Dead, Remedy: n.remedy()}
 	if !n.Since.IsZero() {
 		data.Since = n.Since.UTC().Truncate(time.Millisecond)
@@ -66,7 +66,9 @@ func (n Notice) Delivery(id Identity, lsn cdc.LSN, to, ordering string) (*Delive
 		ID: n.id(id, to), Endpoint: to, Rule: NoticeRule, Event: n.Event, Model: NoticeModel, Record: n.Endpoint, Op: "notice",
 		CommitLSN: lsn, CommitAt: n.At, Body: body, ContentType: payload.ContentType,
 	}
-	d.Lane = laneKey(ordering, d)
+	c = c.WithDefaults()
+	c.reformat(d)
+	d.Lane = laneKey(c.Ordering, d)
 	return d, nil
 }
 

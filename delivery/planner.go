@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"iter"
 
 	"walhook/cdc"
-	"walhook/cdc/catalog"
 	"walhook/delivery/payload"
 	"walhook/rules"
 )
@@ -26,6 +24,11 @@ type Planner struct {
 	matcher *rules.Matcher
 	related related
 	lanes   map[string]string // endpoint → ordering
+	formats formats
+	upgrade upgradeWatch
+
+	recording func() bool                                 // whether changes are to be recorded; nil for never
+	keep      func(rel *cdc.Relation, column string) bool // columns that hold no secret
 
 	matches []rules.Match // scratch
 	body    []byte        // scratch
@@ -35,13 +38,16 @@ type Planner struct {
 // NewPlanner returns a planner for a set of rules. related fetches the rows that rules
 // refer to; it may be nil when no rule does.
 func NewPlanner(id Identity, set *rules.Set, endpoints map[string]EndpointConfig, loader Loader) *Planner {
-	p := &Planner{id: id, matcher: set.NewMatcher(), lanes: make(map[string]string, len(endpoints))}
+	p := &Planner{id: id, matcher: set.NewMatcher(), keep: set.Keeps, lanes: make(map[string]string, len(endpoints))}
 	if len(set.Related()) > 0 {
 		p.related = related{loader: loader, matcher: p.matcher}
 	}
+	p.related.gather = newGatherer(set, p.matcher)
+	p.upgrade.schema = set.OdooSchema()
 	for name, c := range endpoints {
 		p.lanes[name] = c.WithDefaults().Ordering
 	}
+	p.formats = formatsOf(endpoints)
 	return p
 }
 
@@ -51,16 +57,20 @@ type Step struct {
 	Ordinal    uint64 // the change's
 	Deliveries []*Delivery
 	Parked     []*Parked
-	Matched    []string // names of the rules that matched
-	Sampled    []string // of these, rules whose sample leaves the record out
+	Matched    []string    // names of the rules that matched
+	Sampled    []string    // of these, rules whose sample leaves the record out
+	Recorded   *cdc.Change // the change, if it is to be recorded; valid until the next step
+	Ignored    []string    // of these, rules that leave out what this user changes
+	Dropped    []string    // of these, rules that drop what happens during an upgrade
 }
 
 func (s *Step) empty() bool {
-	return len(s.Deliveries) == 0 && len(s.Parked) == 0 && len(s.Matched) == 0
+	return len(s.Deliveries) == 0 && len(s.Parked) == 0 && len(s.Matched) == 0 && s.Recorded == nil
 }
 
 // Prepare fetches the related rows for transactions that are then planned one after the other.
 func (p *Planner) Prepare(ctx context.Context, txs []*cdc.Tx) error {
+	p.related.gather.reset()
 	return p.related.prepare(ctx, txs)
 }
 
@@ -88,16 +98,35 @@ func (p *Planner) Plan(ctx context.Context, tx *cdc.Tx, from uint64) iter.Seq2[*
 // plan fills in the step of one change.
 func (p *Planner) plan(tx *cdc.Tx, c *cdc.Change) error {
 	s := &p.step
-	s.Ordinal, s.Deliveries, s.Parked, s.Matched, s.Sampled = c.Ordinal, s.Deliveries[:0], s.Parked[:0], s.Matched[:0], s.Sampled[:0]
+	s.Ordinal, s.Deliveries, s.Parked, s.Matched, s.Sampled, s.Ignored, s.Dropped = c.Ordinal, s.Deliveries[:0], s.Parked[:0], s.Matched[:0], s.Sampled[:0], s.Ignored[:0], s.Dropped[:0]
+	if s.Recorded = nil; p.keeps(c) {
+		s.Recorded = c
+	}
 	info := p.related.info(tx)
+	if problem := rules.MessageProblem(c); problem != "" {
+		return p.malformed(tx, c, problem)
+	}
+	if r := p.stray(c); r != nil {
+		return p.park(tx, info, c, r, strayError(r, c))
+	}
 	p.matches = p.matcher.Match(p.matches[:0], info, c)
 	for i := range p.matches {
 		m := &p.matches[i]
+		if m.Echo {
+			s.Matched, s.Ignored = append(s.Matched, m.Rule.Name), append(s.Ignored, m.Rule.Name)
+			continue
+		}
 		failure := m.Err
 		if failure == nil {
 			s.Matched = append(s.Matched, m.Rule.Name)
 			if !m.Rule.Handling.Takes(m.Rule.Table, c.Key) {
 				s.Sampled = append(s.Sampled, m.Rule.Name)
+				continue
+			}
+			if kept, err := p.setAside(tx, info, c, m.Rule); kept || err != nil {
+				if err != nil {
+					return err
+				}
 				continue
 			}
 			failure = p.deliver(tx, info, c, m.Rule)
@@ -109,48 +138,67 @@ func (p *Planner) plan(tx *cdc.Tx, c *cdc.Change) error {
 		if !errors.As(failure, &eval) {
 			return fmt.Errorf("rule %q on %s %s: %w", m.Rule.Name, c.Rel, c.Key, failure)
 		}
-		if err := p.park(tx, c, m.Rule, failure); err != nil {
+		if err := p.park(tx, info, c, m.Rule, failure); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deliver plans a delivery for each endpoint of a rule that matched. The endpoints share the body.
+// deliver plans a delivery for each endpoint of a rule that matched, and of a rule that splits for each group of lines: for all of them, or none.
 func (p *Planner) deliver(tx *cdc.Tx, info rules.TxInfo, c *cdc.Change, r *rules.Rule) error {
-	event := r.EventName(c.Op)
+	planned := len(p.step.Deliveries)
 	var err error
-	p.body, err = payload.Build(p.body[:0], p.matcher, r, event, info, c)
-	if err != nil {
-		return err
+	if r.Splits() {
+		err = p.deliverGroups(tx, info, c, r)
+	} else {
+		err = p.deliverTo(r.Endpoints, tx, info, c, r, nil)
 	}
-	body := bytes.Clone(p.body)
-	for _, endpoint := range r.Endpoints {
+	if err != nil {
+		p.step.Deliveries = p.step.Deliveries[:planned]
+	}
+	return err
+}
+
+// deliverTo plans a delivery for each of some endpoints, of a group of the record's lines or, without one, of the whole record. Endpoints with the
+// same format share the body.
+func (p *Planner) deliverTo(endpoints []string, tx *cdc.Tx, info rules.TxInfo, c *cdc.Change, r *rules.Rule, g *rules.Group) error {
+	event := r.EventOf(c)
+	bodies := outfit{formats: p.formats, build: func(dialect payload.Dialect) (body []byte, err error) {
+		p.body, err = payload.BuildGroup(dialect, p.body[:0], p.matcher, r, event, info, c, g)
+		return p.body, err
+	}}
+	for _, endpoint := range endpoints {
 		d := &Delivery{
 			ID: deliveryID(p.id, tx, c, r.Name, endpoint), Endpoint: endpoint,
-			Rule: r.Name, Event: event, Model: r.Model, Record: c.Key, Op: c.Op.String(),
+			Rule: r.Name, Event: event, Model: modelOf(r, c), Record: c.Key, Op: r.Op(c),
 			CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime,
-			Body: body, ContentType: payload.ContentType,
 			Test: r.Handling.Test, Priority: r.Handling.Priority, Wait: r.Handling.Wait, Max: r.Handling.Max,
 		}
+		if g != nil {
+			d.ID = groupID(p.id, tx, c, r.Name, endpoint, g.Key)
+		}
 		d.Lane = laneKey(p.lanes[endpoint], d)
+		if err := bodies.dress(d); err != nil {
+			return err
+		}
 		p.step.Deliveries = append(p.step.Deliveries, d)
 	}
 	return nil
 }
 
 // park keeps an event whose rule failed.
-func (p *Planner) park(tx *cdc.Tx, c *cdc.Change, r *rules.Rule, failure error) error {
-	change, err := cdc.EncodeChange(c, func(column string) bool { return !catalog.Secret(c.Rel.Name, column) })
+func (p *Planner) park(tx *cdc.Tx, info rules.TxInfo, c *cdc.Change, r *rules.Rule, failure error) error {
+	change, err := cdc.EncodeEvent(c, p.keep)
 	if err != nil {
 		return fmt.Errorf("park an event of rule %q on %s %s: %w", r.Name, c.Rel, c.Key, err)
 	}
 	text := failure.Error()
-	if missing := p.related.of(tx).failure; missing != nil && len(p.matcher.Refs(nil, c)) > 0 {
+	if missing := p.related.why(tx, c); missing != nil {
 		text = fmt.Sprintf("%s (related rows could not be fetched: %v)", text, missing)
 	}
 	p.step.Parked = append(p.step.Parked, &Parked{
-		ID: parkedID(p.id, tx, c, r.Name), Rule: r.Name, Model: r.Model, Record: c.Key,
+		ID: parkedID(p.id, tx, c, r.Name), Rule: r.Name, Model: modelOf(r, c), Record: c.Key,
 		CommitLSN: tx.CommitLSN, XID: tx.XID, CommitAt: tx.CommitTime, Error: text, Change: change,
 	})
 	return nil

@@ -131,7 +131,7 @@ func TestPlanHandling(t *testing.T) {
 func TestPlanParks(t *testing.T) {
 	set := compileRules(t,
 		rules.Config{Name: "condition", Model: "sale.order", On: []string{"write"}, When: `after.name == "x"`, Endpoint: "erp"},
-		rules.Config{Name: "payload", Model: "sale.order", On: []string{"write"}, When: `after.state == "sale"`, Endpoint: "erp", Payload: map[string]string{"n": `after.name + "!"`}},
+		rules.Config{Name: "payload", Model: "sale.order", On: []string{"write"}, When: `after.state == "sale"`, Endpoint: "erp", Payload: rules.Payload{"n": `after.name + "!"`}},
 		rules.Config{Name: "fine", Model: "sale.order", On: []string{"write"}, When: `after.state == "sale"`, Endpoint: "erp", Fields: []string{"state"}})
 	w := newWAL(t, set, 0)
 	write := order(2, "?", "sale").was("?", "draft") // the name is in neither row
@@ -175,8 +175,8 @@ func TestPlanRelated(t *testing.T) {
 			txs = append(txs, w.tx(order(i, "S", "draft")))
 		}
 		got := planAll(t, NewPlanner(testIdentity, set, testEndpoints, loader), 0, txs...)
-		if len(got.Deliveries) != 10 || loader.calls != 1 {
-			t.Errorf("%d deliveries, %d fetches", len(got.Deliveries), loader.calls)
+		if len(got.Deliveries) != 10 || loader.calls != 1 || loader.begun != 70 {
+			t.Errorf("%d deliveries, %d fetches, %d transactions begun", len(got.Deliveries), loader.calls, loader.begun)
 		}
 	})
 	t.Run("a large one among others", func(t *testing.T) {
@@ -195,8 +195,8 @@ func TestPlanRelated(t *testing.T) {
 		if len(got.Deliveries) != n/7+2 {
 			t.Errorf("%d deliveries, want %d", len(got.Deliveries), n/7+2)
 		}
-		if loader.calls != 1+n/window || loader.refs > window {
-			t.Errorf("%d fetches of at most %d rows", loader.calls, loader.refs)
+		if loader.calls != 2+n/window || loader.ids != 7 {
+			t.Errorf("%d fetches of at most %d rows", loader.calls, loader.ids)
 		}
 		loader.calls = 0
 		if rest := planAll(t, p, n-1500, large); len(rest.Deliveries) != 214 || loader.calls != 2 {
@@ -213,9 +213,14 @@ func TestPlanRelated(t *testing.T) {
 	})
 	t.Run("while the source is away", func(t *testing.T) {
 		loader := &partnersLoader{err: temporary{errors.New("connection refused")}}
-		p := NewPlanner(testIdentity, set, testEndpoints, loader)
-		if err := p.Prepare(t.Context(), []*cdc.Tx{newWAL(t, set, 0).tx(order(3, "S", "draft"))}); !isTemporary(err) {
-			t.Errorf("Prepare: %v", err)
+		p, tx := NewPlanner(testIdentity, set, testEndpoints, loader), newWAL(t, set, 0).tx(order(3, "S", "draft"))
+		if err := p.Prepare(t.Context(), []*cdc.Tx{tx}); err != nil {
+			t.Error(err)
+		}
+		for _, err := range p.Plan(t.Context(), tx, 0) {
+			if !isTemporary(err) {
+				t.Errorf("Plan: %v", err)
+			}
 		}
 	})
 }

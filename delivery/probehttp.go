@@ -58,9 +58,10 @@ func (p *Prober) ask(ctx context.Context, c EndpointConfig) *Attempt {
 	}
 	d, err := NewTest(name, "", nil, time.Now())
 	if err == nil {
+		d.Dress(c, true)
 		p.out.Sent = fmt.Sprintf("%s of a test event, marked with %s: true and the id %s", c.Method, headerTest, d.ID)
 		if !p.Send {
-			d.Body, p.out.Sent = nil, fmt.Sprintf("%s without a body, marked with %s: true", c.Method, headerTest)
+			d.Body, d.Headers, p.out.Sent = nil, nil, fmt.Sprintf("%s without a body, marked with %s: true", c.Method, headerTest)
 		}
 		var a *Attempt
 		if a, err = c.attempt(ctx, p.Version, d); err == nil {

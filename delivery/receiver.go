@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"walhook/delivery/payload"
 	"walhook/delivery/signature"
 )
 
@@ -33,6 +34,8 @@ type receiver struct {
 	timeout     time.Duration
 	maxBody     int
 	maxResponse int
+	gzip        bool               // bodies go compressed
+	hidden      *payload.Redaction // of bodies; nil when nothing is hidden
 	redact      *redactor
 	hmac        *hmacSigner  // nil without a signature in a header of its own
 	oauth1      *oauth1      // nil without
@@ -52,6 +55,7 @@ func newReceiver(c EndpointConfig, version string) (*receiver, error) {
 	r := &receiver{
 		method: c.Method, secrets: c.Secrets, timeout: c.Timeout.Std(),
 		maxBody: int(c.MaxBody), maxResponse: int(c.MaxResponse), redact: newRedactor(&c),
+		gzip: c.Compress == CompressGzip, hidden: payload.NewRedaction(c.Redact),
 		header: http.Header{"User-Agent": {"walhook/" + version}},
 	}
 	r.shown = map[string][]string{"User-Agent": r.header["User-Agent"]}

@@ -85,6 +85,26 @@ func (r *redactor) with(texts []string) *redactor {
 	return &redactor{slices.CompactFunc(all, bytes.Equal)}
 }
 
+// withHidden is a redactor that masks what the endpoint's redact hides of the body, too: receivers answer with what they were sent.
+func (r *receiver) withHidden(redact *redactor, d *Delivery) *redactor {
+	if r.hidden == nil {
+		return redact
+	}
+	var texts []string
+	members := d.members
+	if len(members) == 0 {
+		members = []*Delivery{d}
+	}
+	for _, m := range members {
+		for _, value := range r.hidden.Values(m.Body, m.Format) {
+			if len(value) >= minSecret {
+				texts = append(texts, value)
+			}
+		}
+	}
+	return redact.with(texts)
+}
+
 // basic is the credentials part of a Basic Authorization header.
 func basic(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))

@@ -100,6 +100,7 @@ func (r *receiver) send(ctx context.Context, d *Delivery, a *Attempt) {
 	resp, redact, err := r.roundTrip(req, token, &x.timings)
 	if err == nil {
 		a.Status = resp.StatusCode
+		redact = r.withHidden(redact, d)
 		a.ResponseHeaders = redact.response(resp.Header)
 		if a.Status != http.StatusSwitchingProtocols { // behind which lies a connection that no timeout ends
 			var body []byte
@@ -136,7 +137,11 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if r.method == http.MethodGet {
 		body = nil
 	}
-	own := make([]string, 0, 12)
+	packed := false
+	if r.gzip {
+		body, packed = compressed(body)
+	}
+	own := make([]string, 0, 12+len(d.Headers))
 	n := len(r.header) + r.ownHeaders(d, a)
 	header := make(http.Header, n)
 	maps.Copy(header, r.header)
@@ -175,6 +180,12 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 	if _, configured := header["Content-Type"]; !configured && body != nil && d.ContentType != "" {
 		set("Content-Type", d.ContentType)
 	}
+	if packed {
+		set("Content-Encoding", "gzip")
+	}
+	for name, value := range d.Headers {
+		set(name, value)
+	}
 	a.RequestHeaders = shown
 	req := &http.Request{
 		Method: r.method, URL: r.url, Host: r.host, Header: header,
@@ -190,8 +201,8 @@ func (r *receiver) request(ctx context.Context, d *Delivery, a *Attempt) *http.R
 
 // ownHeaders is how many headers a request has of its own, for the size of a map: eight fit into a small one.
 func (r *receiver) ownHeaders(d *Delivery, a *Attempt) int {
-	n := 4 // id, timestamp, idempotency key, content type
-	for _, more := range []bool{len(r.secrets) > 0, r.hmac != nil, a.Number > 1, d.Sequence > 0, d.Sequence > 0, d.Batched > 0, d.Late} {
+	n := 4 + len(d.Headers) // id, timestamp, idempotency key, content type
+	for _, more := range []bool{r.gzip, len(r.secrets) > 0, r.hmac != nil, a.Number > 1, d.Sequence > 0, d.Sequence > 0, d.Batched > 0, d.Late} {
 		if more {
 			n++
 		}

@@ -68,7 +68,7 @@ func (c EndpointConfig) attempt(ctx context.Context, version string, d *Delivery
 	}
 	headers[headerTest] = NewSensitive("true")
 	c.Headers = headers
-	if c.Batch.On() && d.Body != nil {
+	if c.Batch.On() && json.Valid(d.Body) {
 		d = NewBatch([]*Delivery{d})
 	}
 	sender, err := NewHTTPSender(map[string]EndpointConfig{d.Endpoint: c}, version)
@@ -81,4 +81,16 @@ func (c EndpointConfig) attempt(ctx context.Context, version string, d *Delivery
 		return nil, errors.Join(errors.New("the test was interrupted"), context.Cause(ctx))
 	}
 	return a, nil
+}
+
+// Dress gives a test the endpoint's format: walhook's own body is written in it; a body that someone brought stays as it is, and gets the
+// content type and the headers that bodies of the format have.
+func (d *Delivery) Dress(c EndpointConfig, own bool) {
+	c = c.WithDefaults()
+	if own {
+		c.reformat(d)
+		return
+	}
+	f := c.format()
+	d.ContentType, d.Headers = f.ContentType(), f.Headers(aboutOf(d))
 }

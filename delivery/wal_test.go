@@ -166,28 +166,46 @@ func compileRules(t testing.TB, configs ...rules.Config) *rules.Set {
 
 // partnersLoader knows partners: number n has the name "partner n".
 type partnersLoader struct {
-	calls, refs int
-	err         error
+	calls, ids int
+	begun      int // transactions
+	err        error
+	note       func(id int64) string   // more of the name; may be nil
+	refuse     func(ids []int64) error // may be nil
 }
 
-func (l *partnersLoader) Load(_ context.Context, refs []rules.Ref) (rules.Related, error) {
+func (l *partnersLoader) Begin(_ context.Context, txs []*cdc.Tx) error {
+	l.begun += len(txs)
+	return nil
+}
+
+func (l *partnersLoader) Load(_ context.Context, link *rules.Link, ids []int64, found func(int64, []cdc.Row) error) error {
 	l.calls++
-	l.refs = max(l.refs, len(refs))
+	l.ids = max(l.ids, len(ids))
 	if l.err != nil {
-		return nil, l.err
+		return l.err
+	}
+	if l.refuse != nil {
+		if err := l.refuse(ids); err != nil {
+			return err
+		}
+	}
+	if link.Table != "res_partner" {
+		return fmt.Errorf("asked for %s", link)
 	}
 	rel := cdc.NewRelation(partnerOID, "public", "res_partner", 'f', []cdc.Column{{Name: "id", Type: cdc.BuiltinType(23)}, {Name: "name", Type: cdc.BuiltinType(1043)}}, []string{"id"})
-	rows := partnerRows{}
-	for _, r := range refs {
+	for _, id := range ids {
+		name := fmt.Sprintf("partner %d", id)
+		if l.note != nil {
+			name += l.note(id)
+		}
 		text := func(s string) cdc.Value { return cdc.Value{State: cdc.Present, Text: []byte(s)} }
-		rows[r.ID], _ = cdc.NewRow(rel, cdc.ImageFull, cdc.AppendTuple(nil, []cdc.Value{text(fmt.Sprint(r.ID)), text(fmt.Sprintf("partner %d", r.ID))}))
+		row, _ := cdc.NewRow(rel, cdc.ImageFull, cdc.AppendTuple(nil, []cdc.Value{text(fmt.Sprint(id)), text(name)}))
+		if err := found(id, []cdc.Row{row}); err != nil {
+			return err
+		}
 	}
-	return rows, nil
+	return nil
 }
-
-type partnerRows map[int64]cdc.Row
-
-func (p partnerRows) Row(_, _ string, id int64) (cdc.Row, bool) { r, ok := p[id]; return r, ok }
 
 var testEndpoints = map[string]EndpointConfig{"erp": {}, "shop": {Ordering: OrderEndpoint}, "log": {Ordering: OrderNone}}
 

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -101,9 +102,18 @@ func anything(n ast.Node) ast.Node { return at(n, &ast.IdentifierNode{Value: typ
 
 func (x *expression) checkName(n *ast.IdentifierNode) ast.Node {
 	name := n.Value
+	if name == typeAny {
+		return anything(n) // a mistake that expand has reported
+	}
+	if x.refusePure(n, name) {
+		return anything(n)
+	}
 	switch {
+	case name == typeAny: // in the place of a mistake that has been reported
 	case slices.Contains(x.vars, name), name == nameOp, name == nameModel, name == nameID:
 		return at(n, &ast.IdentifierNode{Value: name})
+	case name == nameCascade:
+		return x.checkCascade(n)
 	case name == nameBefore, name == nameAfter:
 		x.failAt(n, fmt.Sprintf("%q is a whole row: only single fields of it can be used", name), fmt.Sprintf("write %s.%s", name, x.exampleField()))
 	case name == nameUser, name == nameTx:
@@ -112,6 +122,8 @@ func (x *expression) checkName(n *ast.IdentifierNode) ast.Node {
 		x.failAt(n, "$env cannot be used in rules", "name the fields: after."+x.exampleField())
 	case signatures[name] != "":
 		x.failAt(n, fmt.Sprintf("%s is a function", name), "write "+signatures[name])
+	case x.functions[name] != nil:
+		x.failAt(n, fmt.Sprintf("%s is a function", name), "write "+x.functions[name].signature())
 	case builtinNames[name]:
 		x.failAt(n, fmt.Sprintf("%s is a function", name), fmt.Sprintf("write %s(…)", name))
 	default:
@@ -128,13 +140,17 @@ func (x *expression) meantName(name string) string {
 	if x.shape.table.Column(name) != nil {
 		return fmt.Sprintf("write after.%s (or before.%s)", name, name)
 	}
-	if remedy := didYouMean(name, append(names(), functionNames()...)); remedy != "" {
+	if remedy := didYouMean(name, x.candidates()); remedy != "" {
 		return remedy
 	}
-	switch field := catalog.Suggest(name, x.shape.names()); {
+	fields := x.shape.names()
+	if x.bare && x.shape.model != nil {
+		fields = x.shape.allNames(x.cat)
+	}
+	switch field := catalog.Suggest(name, fields); {
 	case field == "":
 		return ""
-	case x.payload:
+	case x.bare:
 		return fmt.Sprintf("did you mean %q?", field)
 	default:
 		return fmt.Sprintf("did you mean after.%s?", field)
@@ -156,7 +172,7 @@ func (x *expression) exampleField() string {
 func (x *expression) checkVariable(n *ast.VariableDeclaratorNode) ast.Node {
 	value := x.check(n.Value)
 	switch {
-	case reserved(n.Name):
+	case reserved(n.Name), x.functions[n.Name] != nil:
 		x.failAt(n, fmt.Sprintf("%q has a meaning already, a variable cannot have this name", n.Name), "")
 		return anything(n)
 	case slices.Contains(x.vars, n.Name):
@@ -167,4 +183,39 @@ func (x *expression) checkVariable(n *ast.VariableDeclaratorNode) ast.Node {
 	body := x.check(n.Expr)
 	x.vars = x.vars[:len(x.vars)-1]
 	return at(n, &ast.VariableDeclaratorNode{Name: n.Name, Value: value, Expr: body})
+}
+
+// candidates are what an unknown name may have been meant to be.
+func (x *expression) candidates() []string {
+	if x.pure {
+		return slices.Concat(x.vars, x.callable())
+	}
+	return slices.Concat(names(), x.vars, x.callable())
+}
+
+// callable lists all functions.
+func (x *expression) callable() []string {
+	return append(functionNames(), slices.Collect(maps.Keys(x.functions))...)
+}
+
+// refusePure reports a name that an expression of [functions] must not use: it sees nothing of the change.
+func (x *expression) refusePure(n ast.Node, name string) bool {
+	if !x.pure || slices.Contains(x.vars, name) {
+		return false
+	}
+	switch name {
+	case nameBefore, nameAfter, nameOp, nameModel, nameID, nameUser, nameTx, funcChanged, funcBecame, funcEntered, funcLabel, funcRef, nameCascade, funcRolled, funcLines:
+		x.failAt(n, fmt.Sprintf("a function sees its arguments only, not %q", name), "give it what it needs as an argument")
+		return true
+	}
+	return false
+}
+
+// refusePureHead is [expression.refusePure] for what a member is of: after.name, ref("partner_id").name.
+func (x *expression) refusePureHead(n ast.Node) bool {
+	if call, ok := n.(*ast.CallNode); ok {
+		n = call.Callee
+	}
+	id, ok := n.(*ast.IdentifierNode)
+	return ok && x.refusePure(id, id.Value)
 }

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/expr-lang/expr/ast"
@@ -26,6 +27,15 @@ func (x *expression) checkCall(n *ast.CallNode) ast.Node {
 		x.failAt(n, "this cannot be called", "")
 		return anything(n)
 	}
+	if x.refusePure(id, id.Value) {
+		return anything(n)
+	}
+	if f := x.functions[id.Value]; f != nil {
+		return x.checkUserCall(n, f)
+	}
+	if t, ok := transforms[id.Value]; ok {
+		return x.checkTransform(n, id.Value, t)
+	}
 	switch id.Value {
 	case funcChanged:
 		return x.checkChanged(n)
@@ -33,20 +43,26 @@ func (x *expression) checkCall(n *ast.CallNode) ast.Node {
 		return x.checkBecame(n)
 	case funcEntered:
 		return x.checkEntered(n)
+	case funcRolled, funcLines:
+		return x.checkLines(n, id.Value)
 	case funcLabel:
 		return x.checkLabel(n)
 	case funcRef:
-		if many2one, _, ok := x.refTarget(n); ok {
-			x.failAt(n, "ref(…) is a whole row: only single fields of it can be used", fmt.Sprintf("write ref(%q).name", many2one))
-		}
+		x.checkRef(n, false)
 		return anything(n)
+	case namePath:
+		_, i := x.pathOf(n)
+		return at(n, &ast.MemberNode{Node: at(n, &ast.IdentifierNode{Value: fmt.Sprint(typePath, i)}), Property: at(n, &ast.StringNode{Value: typePath})})
 	}
 	x.checkAll(n.Arguments)
 	if remedy, ok := refused[id.Value]; ok {
 		x.failAt(n, fmt.Sprintf("function %s cannot be used in rules", id.Value), remedy)
 		return anything(n)
 	}
-	remedy := didYouMean(id.Value, functionNames())
+	remedy := didYouMean(id.Value, x.callable())
+	if ours := otherwords[strings.ToLower(id.Value)]; ours != "" {
+		remedy = "write " + ours
+	}
 	if x.shape.table.Column(id.Value) != nil {
 		remedy = "write after." + id.Value
 	}
@@ -70,17 +86,22 @@ func (x *expression) fieldArgument(call *ast.CallNode, function string, arg ast.
 		return nil
 	}
 	c, message, remedy := x.shape.field(name.Value)
-	if c == nil {
-		x.failAt(name, message, remedy)
+	if c != nil {
+		return c
 	}
-	return c
+	if m, _, _ := x.shape.find(x.cat, name.Value); len(m.steps) > 0 {
+		message = fmt.Sprintf("field %q of %s is one of %s: a change of it is a write of that record", name.Value, x.shape.name, m.shape.name)
+		remedy = fmt.Sprintf("make a rule on model = %q", m.shape.name)
+	}
+	x.failAt(name, message, remedy)
+	return nil
 }
 
 func (x *expression) arguments(n *ast.CallNode, function string, want int) bool {
 	if len(n.Arguments) == want {
 		return true
 	}
-	x.failAt(n, fmt.Sprintf("%s takes %d arguments, not %d", function, want, len(n.Arguments)), "write "+signatures[function])
+	x.failAt(n, fmt.Sprintf("%s takes %s, not %d", function, count(want, "argument"), len(n.Arguments)), "write "+signatures[function])
 	return false
 }
 
@@ -89,6 +110,9 @@ func (x *expression) checkChanged(n *ast.CallNode) ast.Node {
 		x.failAt(n, "changed needs at least one field", "write "+signatures[funcChanged])
 	}
 	for _, arg := range n.Arguments {
+		if s, ok := arg.(*ast.StringNode); ok && x.rolls(s.Value) {
+			continue
+		}
 		if c := x.fieldArgument(n, funcChanged, arg); c != nil {
 			x.reads.note(&x.reads.before, c.Name)
 			x.reads.note(&x.reads.after, c.Name)
@@ -271,8 +295,8 @@ func opRemedy(name string) string {
 	case "delete", "DELETE", "deleted", "remove", "unlinked":
 		return `write "unlink"`
 	}
-	if s := didYouMean(name, []string{"create", "write", "unlink"}); s != "" {
+	if s := didYouMean(name, []string{"create", "write", "unlink", opArchive, opUnarchive}); s != "" {
 		return s
 	}
-	return "the operations are create, write and unlink"
+	return "the operations are create, write, unlink, archive and unarchive"
 }

@@ -33,19 +33,20 @@ func unchain(n ast.Node) ast.Node {
 
 func (x *expression) checkMember(n *ast.MemberNode) ast.Node {
 	base := unchain(n.Node)
+	if x.refusePureHead(base) {
+		return anything(n)
+	}
 	if row, ok := isRow(base); ok {
 		return x.checkField(n, row)
 	}
+	if _, _, ok := x.storedField(base); ok {
+		return x.checkKeyed(n, base.(*ast.MemberNode))
+	}
+	if p, _ := x.pathOf(base); p != nil {
+		x.checkPathKey(n, p)
+	}
 	if call, ok := base.(*ast.CallNode); ok && calls(call, funcRef) {
-		return x.checkRelated(n, call)
-	}
-	if many2one, ok := x.relationOf(base); ok && !n.Method {
-		x.checkMember(base.(*ast.MemberNode))
-		x.failAt(n.Property, fmt.Sprintf("%q is the id of a record and has no members", many2one), idRemedy(many2one))
-		return anything(n)
-	}
-	if first, second, ok := x.secondRelation(base); ok {
-		x.failAt(n.Property, fmt.Sprintf("a path can follow one relation: %s would be the second after %s", second, first), "")
+		x.checkRef(call, true)
 		return anything(n)
 	}
 	if id, ok := base.(*ast.IdentifierNode); ok && members[id.Value] != nil {
@@ -89,103 +90,19 @@ func (x *expression) typedField(place ast.Node, column string) ast.Node {
 	return at(place, &ast.MemberNode{Node: at(place, &ast.IdentifierNode{Value: nameAfter}), Property: at(place, &ast.StringNode{Value: column})})
 }
 
-// checkRelated looks at ref("partner_id").name.
-func (x *expression) checkRelated(n *ast.MemberNode, call *ast.CallNode) ast.Node {
-	many2one, to, ok := x.refTarget(call)
-	if !ok {
-		return anything(n)
-	}
-	name, ok := n.Property.(*ast.StringNode)
-	if !ok {
-		x.failAt(n.Property, "the name of a field must be written out, it cannot be computed", fmt.Sprintf("write ref(%q).name", many2one))
-		return anything(n)
-	}
-	c, message, remedy := to.field(name.Value)
-	if c == nil {
-		x.failAt(name, message, remedy)
-		return anything(n)
-	}
-	x.reads.note(&x.reads.record, many2one)
-	if r := (relatedRead{many2one, c.Name, to.table}); !slices.Contains(x.reads.related, r) {
-		x.reads.related = append(x.reads.related, r)
-	}
-	return at(n, &ast.MemberNode{Node: at(n, &ast.IdentifierNode{Value: typeRelated + many2one}), Property: at(name, &ast.StringNode{Value: c.Name})})
-}
-
-// relationOf recognises after.partner_id.
-func (x *expression) relationOf(n ast.Node) (many2one string, ok bool) {
-	m, ok := n.(*ast.MemberNode)
-	if !ok {
-		return "", false
-	}
-	name, isName := m.Property.(*ast.StringNode)
-	if _, row := isRow(m.Node); !row || !isName || x.shape.model == nil {
-		return "", false
-	}
-	to, _, _ := x.shape.many2one(x.cat, name.Value)
-	return name.Value, to.table != nil
-}
-
-// secondRelation recognises ref("partner_id").country_id, which has no members: it is an id.
-func (x *expression) secondRelation(n ast.Node) (first, second string, ok bool) {
-	m, ok := n.(*ast.MemberNode)
-	if !ok {
-		return "", "", false
-	}
-	call, isCall := unchain(m.Node).(*ast.CallNode)
-	name, isName := m.Property.(*ast.StringNode)
-	if !isCall || !isName || !calls(call, funcRef) || len(call.Arguments) != 1 {
-		return "", "", false
-	}
-	many2one, isName := call.Arguments[0].(*ast.StringNode)
-	if !isName {
-		return "", "", false
-	}
-	to, _, _ := x.shape.many2one(x.cat, many2one.Value)
-	if to.table == nil {
-		return "", "", false
-	}
-	next, _, _ := to.many2one(x.cat, name.Value)
-	return many2one.Value, name.Value, next.table != nil
-}
-
-// fieldPath makes of a payload's "partner_id.name" what it is short for: ref("partner_id").name. A path
-// that starts at another field reads inside of it: "name.en_US".
-func (x *expression) fieldPath(n ast.Node) ast.Node {
-	switch n := unchain(n).(type) {
-	case *ast.IdentifierNode:
-		if reserved(n.Value) || x.shape.table.Column(n.Value) == nil {
-			return n
-		}
-		name := at(n, &ast.StringNode{Value: n.Value})
-		if to, _, _ := x.shape.many2one(x.cat, n.Value); to.table != nil {
-			return at(n, &ast.CallNode{Callee: at(n, &ast.IdentifierNode{Value: funcRef}), Arguments: []ast.Node{name}})
-		}
-		return at(n, &ast.MemberNode{Node: at(n, &ast.IdentifierNode{Value: nameRecord}), Property: name})
-	case *ast.MemberNode:
-		switch n.Property.(type) {
-		case *ast.StringNode, *ast.IntegerNode:
-			return at(n, &ast.MemberNode{Node: x.fieldPath(n.Node), Property: n.Property, Optional: n.Optional})
-		}
-	}
-	return n
-}
-
-// refTarget checks the argument of ref.
-func (x *expression) refTarget(call *ast.CallNode) (many2one string, to shape, ok bool) {
+// checkRef complains about a ref that expand has made no path of. member says that a field of it is read.
+func (x *expression) checkRef(call *ast.CallNode, member bool) {
 	if len(call.Arguments) != 1 {
 		x.failAt(call, "ref takes the name of one many2one field", "write "+signatures[funcRef])
-		return "", shape{}, false
+		return
 	}
 	name, ok := call.Arguments[0].(*ast.StringNode)
-	if !ok {
+	switch {
+	case !ok:
 		x.failAt(call.Arguments[0], "ref takes the name of a field in quotes", "write "+signatures[funcRef])
-		return "", shape{}, false
+	case member:
+		x.failAt(call, "the name of a field must be written out, it cannot be computed", fmt.Sprintf("write ref(%q).name", name.Value))
+	default:
+		x.failAt(call, "ref(…) is a whole row: only single fields of it can be used", fmt.Sprintf("write ref(%q).name", name.Value))
 	}
-	to, message, remedy := x.shape.many2one(x.cat, name.Value)
-	if to.table == nil {
-		x.failAt(name, message, remedy)
-		return "", shape{}, false
-	}
-	return name.Value, to, true
 }

@@ -28,7 +28,7 @@ func (x *expression) checkConstant(subject ast.Node, values []ast.Node) {
 	subject = unchain(subject)
 	if id, ok := subject.(*ast.IdentifierNode); ok && id.Value == nameOp && !slices.Contains(x.vars, nameOp) {
 		for _, v := range values {
-			if s, ok := v.(*ast.StringNode); ok && opByName(s.Value) == 0 {
+			if s, ok := v.(*ast.StringNode); ok && opByName(s.Value) == 0 && occasions[s.Value].op == 0 && s.Value != opArchive && s.Value != opUnarchive {
 				x.failAt(s, fmt.Sprintf("op is never %q", s.Value), opRemedy(s.Value))
 			}
 		}

@@ -23,8 +23,9 @@ type column struct{ *cell }
 
 // cell is a slot of a frame that holds one column of one row.
 type cell struct {
-	generation uint64    // of the frame when value was read
-	value      cdc.Value // State Present
+	generation uint64    // the stamp of the row that seen was read from
+	seen       any       // nil, a bool or the column itself
+	value      cdc.Value // of a column; State Present
 
 	parsed parsed
 	num    num
@@ -146,7 +147,7 @@ func numberOf(s string) any {
 type number struct{ *num }
 
 // plain turns a program's result into values that outlive the change: nil, bool,
-// int64, cdc.Numeric, string, []byte, time.Time, time.Duration as text, json.RawMessage, []any and map[string]any.
+// int64, cdc.Numeric, string, []byte, time.Time, json.RawMessage, []any and map[string]any. Dates and durations are texts.
 func plain(v any) any {
 	switch v := v.(type) {
 	case int:
@@ -174,6 +175,9 @@ func plain(v any) any {
 		}
 		return out
 	case column:
+		if v.kind() == cdc.KindDate {
+			return strings.Clone(v.text())
+		}
 		out, err := v.value.Any() // a copy
 		if err != nil {
 			panic(err)
@@ -198,6 +202,8 @@ func plainMoment(m moment) any {
 		return "infinity"
 	case m.inf < 0:
 		return "-infinity"
+	case m.day:
+		return m.date()
 	}
 	return m.at
 }

@@ -3,8 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,29 +10,39 @@ import (
 	"walhook/cdc/catalog"
 )
 
+// Compile checks configs against the schema and compiles them, with the defaults of [Settings].
+func Compile(configs []Config, cat *catalog.Catalog) (*Set, error) {
+	return Settings{}.Compile(configs, cat)
+}
+
 // Compile checks configs against the schema and compiles them. The error joins
 // *[Problem]s, one for every mistake found; the Set is nil if there is any.
-func Compile(configs []Config, cat *catalog.Catalog) (*Set, error) {
-	set := &Set{watched: make(map[tableName]*watched)}
-	var problems []error
+func (s Settings) Compile(configs []Config, cat *catalog.Catalog) (*Set, error) {
+	set := &Set{cat: cat, watched: make(map[tableName]*watched)}
+	if cat.Odoo != nil {
+		set.odoo = cat.Odoo.Schema
+	}
+	common, problems := s.prepare(set, cat)
 	taken := make(map[string]int)
 	for i, config := range configs {
-		c := ruleCompiler{index: i, config: config, cat: cat, set: set, taken: taken}
+		c := ruleCompiler{index: i, config: config, cat: cat, set: set, taken: taken, locale: common.locale, functions: common.functions}
 		set.rules = append(set.rules, c.compile())
 		problems = append(problems, c.problems...)
+		set.warnings = append(set.warnings, c.warnings...)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
 	for _, r := range set.rules {
+		r.bind()
 		if r.IsActive() {
 			r.watched.add(r)
+			set.roll(r)
+			set.cascadesOf(r, cat)
 		}
-		r.bindTargets()
 	}
 	for _, w := range set.watched {
 		set.slots = max(set.slots, len(w.columns))
-		set.refs = max(set.refs, len(w.refs))
 	}
 	return set, nil
 }
@@ -47,6 +55,11 @@ type ruleCompiler struct {
 	set      *Set
 	taken    map[string]int // rule names, with the index of their first use
 	problems []error
+	rollups  []*Rollup // of the rule
+
+	locale    locale // of the rule
+	functions map[string]*function
+	warnings  []*Problem
 }
 
 func (c *ruleCompiler) fail(path, message, remedy string) {
@@ -67,16 +80,35 @@ func (c *ruleCompiler) compile() *Rule {
 	r.Endpoints = c.endpoints()
 	c.checkEvent()
 	r.Handling = c.handling()
+	c.checkOccasion()
 	s, found := c.shape()
 	if !found {
 		return r // nothing else can be checked without a table
 	}
 	r.Model, r.Table, r.Odoo = s.name, s.table, s.model
+	switch c.occasion() {
+	case onMessage:
+		r.Odoo = c.checkMessages()
+		if r.Odoo != nil {
+			r.Model = r.Odoo.Name
+		}
+	case onSchedule:
+		r.Schedule = c.schedule(s)
+	}
 	r.watched = c.watch(s)
+	r.archiving, r.echoes = c.archivingOf(s), c.echoesOf(r, s)
+	c.locale.lang = c.language("lang", c.config.Lang)
+	r.readings = s.readings(c.locale)
+	c.rollupsOf(r, s)
+	c.warnOfNoise(s)
 	if text := c.config.When; strings.TrimSpace(text) != "" {
 		r.when = c.expression(s, r.watched, "when", text, false)
 	}
 	c.outputs(r, s)
+	c.split(r, s)
+	if r.Schedule != nil && len(c.problems) == 0 {
+		c.narrow(r, s)
+	}
 	for i, name := range c.config.Ignore {
 		if s.table.Column(name) != nil {
 			continue // secrets too
@@ -97,66 +129,28 @@ func (c *ruleCompiler) watch(s shape) *watched {
 	name := tableName{s.table.Schema, s.table.Name}
 	w := c.set.watched[name]
 	if w == nil {
-		w = newWatched(s.table, s.model != nil)
+		w = newWatched(s.table, s.model != nil, len(c.set.watched), &c.set.links)
 		c.set.watched[name] = w
 	}
 	return w
 }
 
 func (c *ruleCompiler) expression(s shape, w *watched, path, text string, payload bool) *program {
-	x := expression{shape: s, cat: c.cat, watched: w, text: text, payload: payload, report: func(offset int, message, remedy string) {
+	return c.newExpression(s, w, path, text, payload).compile(path)
+}
+
+func (c *ruleCompiler) newExpression(s shape, w *watched, path, text string, payload bool) *expression {
+	x := &expression{shape: s, record: s, bare: payload, cat: c.cat, locale: c.locale, functions: c.functions, watched: w, rollups: c.rollups, text: text, payload: payload, traced: c.config.Traced && !payload, occasion: c.occasion()}
+	x.report = func(offset int, message, remedy string) {
+		if c.occasion() == onMessage {
+			remedy = strings.ReplaceAll(remedy, nameAfter+".", nameMessage+".")
+		}
 		c.failIn(path, text, offset, message, remedy)
-	}}
-	return x.compile(path)
-}
-
-var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// outputs compiles fields or payload.
-func (c *ruleCompiler) outputs(r *Rule, s shape) {
-	switch {
-	case c.config.Fields != nil && c.config.Payload != nil:
-		c.fail("payload", "a rule has fields or payload, not both", "name the fields in payload: "+`amount_total = "amount_total"`)
-	case c.config.Fields != nil && len(c.config.Fields) == 0:
-		c.fail("fields", "the list is empty", "leave fields out to send the whole record")
-	case c.config.Payload != nil && len(c.config.Payload) == 0:
-		c.fail("payload", "the table is empty", "leave payload out to send the whole record")
 	}
-	for i, name := range c.config.Fields {
-		path := fmt.Sprintf("fields[%d]", i)
-		if slices.Index(c.config.Fields, name) < i {
-			c.fail(path, fmt.Sprintf("field %q is listed twice", name), "")
-			continue
-		}
-		c.column(r, s, path, name, name)
+	x.warn = func(offset int, message, remedy string) {
+		c.warnings = append(c.warnings, &Problem{Rule: c.index, Name: c.config.Name, Path: path, Message: message, Suggest: remedy, Offset: offset, Expr: text})
 	}
-	for _, key := range slices.Sorted(maps.Keys(c.config.Payload)) {
-		path, text := "payload."+key, c.config.Payload[key]
-		name := strings.TrimSpace(text)
-		switch {
-		case key == "":
-			c.fail("payload", "a key is empty", "")
-		case name == "":
-			c.fail(path, "the value is empty", "write the name of a field or an expression")
-		case s.table.Column(name) != nil, plainName.MatchString(name) && !reserved(name) && name != "nil" && name != "true" && name != "false":
-			c.column(r, s, path, key, name)
-		default:
-			if p := c.expression(s, r.watched, path, text, true); p != nil {
-				r.outputs = append(r.outputs, output{Output: Output{Name: key}, program: p})
-			}
-		}
-	}
-}
-
-// column adds an output that is a plain column.
-func (c *ruleCompiler) column(r *Rule, s shape, path, key, name string) {
-	column, message, remedy := s.field(name)
-	if column == nil {
-		c.fail(path, message, remedy)
-		return
-	}
-	r.watched.slot(column.Name)
-	r.outputs = append(r.outputs, output{Output: Output{Name: key, Column: column.Name}})
+	return x
 }
 
 // explainOld collects why the rule needs the old row in WAL.
@@ -173,14 +167,9 @@ func (r *Rule) explainOld() {
 			record = append(record, col.Name)
 		}
 	}
-	for _, p := range r.programs() {
-		before = append(before, p.reads.before...)
-		record = append(record, p.reads.record...)
-	}
-	for _, o := range r.outputs {
-		if o.program == nil {
-			record = append(record, o.Column)
-		}
+	for _, reads := range r.reads() {
+		before = append(before, reads.before...)
+		record = append(record, reads.record...)
 	}
 	key := func(column string) bool { return slices.Contains(r.Table.PrimaryKey, column) }
 	if !r.on(cdc.Write) { // a delete logs the key in any case
@@ -195,31 +184,42 @@ func (r *Rule) explainOld() {
 	}
 }
 
-// programs lists the rule's expressions.
-func (r *Rule) programs() []*program {
-	var out []*program
+// reads lists what the rule's condition and its outputs read.
+func (r *Rule) reads() []*reads {
+	var out []*reads
 	if r.when != nil {
-		out = append(out, r.when)
+		out = append(out, &r.when.reads)
 	}
-	for _, o := range r.outputs {
-		if o.program != nil {
-			out = append(out, o.program)
-		}
-	}
-	return out
+	return appendReads(appendReads(out, r.outputs), r.splitting.outputs())
 }
 
-// bindTargets works out which related rows the rule reads.
-func (r *Rule) bindTargets() {
-	for _, p := range r.programs() {
-		for _, read := range p.reads.related {
-			r.refers = true
-			if i := r.watched.target(read.many2one); !slices.Contains(r.targets, i) {
-				r.targets = append(r.targets, i)
+// bind works out which columns and related rows the rule reads.
+func (r *Rule) bind() {
+	var output []*place
+	if r.when != nil {
+		r.whenNeeds = needsOf(r.when.reads.places)
+	}
+	for _, reads := range appendReads(nil, r.outputs) {
+		output = append(output, reads.places...)
+		if reads.digest {
+			continue // what is sent as a digest is not shown in the changes, unless another member shows it
+		}
+		for _, c := range slices.Concat(reads.after, reads.record, reads.before) {
+			if !slices.Contains(r.shows, c) {
+				r.shows = append(r.shows, c)
 			}
-			if !slices.Contains(r.relatedTables, read.to) {
-				r.relatedTables = append(r.relatedTables, read.to)
-			}
+		}
+	}
+	for _, reads := range appendReads(nil, r.splitting.outputs()) {
+		output = append(output, reads.places...)
+	}
+	if r.splitting != nil {
+		r.splitting.widen(r.outputs)
+	}
+	r.outputNeeds = needsOf(output)
+	for _, reads := range r.reads() {
+		for _, place := range reads.places {
+			r.relatedTables = place.tables(r.relatedTables)
 		}
 	}
 }

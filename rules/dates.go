@@ -25,7 +25,7 @@ func dateOf(v any) any {
 		m := asMoment(v)
 		if m.inf == 0 {
 			y, month, d := m.at.Date()
-			m.at = time.Date(y, month, d, 0, 0, 0, 0, m.at.Location())
+			m.at, m.day = time.Date(y, month, d, 0, 0, 0, 0, m.at.Location()), true
 		}
 		return m
 	}
@@ -67,7 +67,7 @@ func method(name string) func(args ...any) any {
 			return nil
 		case classTime:
 			if m := asMoment(v); m.inf == 0 {
-				return timeMethod(name, m.at, args[1:])
+				return timeMethod(name, m, args[1:])
 			}
 			return nil
 		case classDuration:
@@ -78,7 +78,8 @@ func method(name string) func(args ...any) any {
 	}
 }
 
-func timeMethod(name string, t time.Time, args []any) any {
+func timeMethod(name string, m moment, args []any) any {
+	t := m.at
 	switch name {
 	case "Year":
 		return t.Year()
@@ -110,13 +111,13 @@ func timeMethod(name string, t time.Time, args []any) any {
 		}
 		raise("In needs a timezone(…)")
 	case name == "AddDate" && len(args) == 3:
-		y, m, d := whole(name, args[0]), whole(name, args[1]), whole(name, args[2])
-		for _, n := range []int64{y, m, d} {
+		y, months, d := whole(name, args[0]), whole(name, args[1]), whole(name, args[2])
+		for _, n := range []int64{y, months, d} {
 			if n > 1_000_000 || n < -1_000_000 {
 				raise("AddDate out of range")
 			}
 		}
-		return moment{at: t.AddDate(int(y), int(m), int(d))}
+		return moment{at: t.AddDate(int(y), int(months), int(d)), day: m.day}
 	}
 	raise("%s cannot be called on a date like this", name)
 	return nil

@@ -44,11 +44,11 @@ func isNumber(v cdc.Value) bool {
 func (f *frame) changed(fields []watchedField) bool {
 	for i := range fields {
 		slot := fields[i].slot
-		after := f.after.read(slot)
-		if after.State == cdc.Unknown && f.after.row.Image != cdc.ImageNone && f.after.where[slot] < 0 {
+		after := f.read(&f.after, slot)
+		if after.State == cdc.Unknown && f.after.row.Image != cdc.ImageNone && f.after.slots[slot].column < 0 {
 			panic(f.unreadable(&f.after, slot))
 		}
-		changed, known := differ(f.before.read(slot), after, fields[i].content)
+		changed, known := differ(f.read(&f.before, slot), after, fields[i].content)
 		if !known {
 			panic(f.unreadable(&f.before, slot))
 		}
@@ -75,11 +75,11 @@ func (f *frame) user(write, create int) any {
 		return nil
 	}
 	for _, slot := range [...]int{write, create} {
-		if slot < 0 || f.after.where == nil || f.after.where[slot] < 0 {
+		if slot < 0 || f.after.slots == nil || f.after.slots[slot].column < 0 {
 			continue
 		}
 		if v := f.after.read(slot); v.State == cdc.Present {
-			return f.after.cells[slot].hold(v, f.generation)
+			return f.after.cells[slot].hold(v, f.after.stamp)
 		}
 		if f.change.Op != cdc.Create {
 			return nil
@@ -122,7 +122,7 @@ func (f *frame) compareRows() {
 
 // valueOf returns what a row holds of column i of rel, which may be another shape of the row's table.
 func valueOf(row cdc.Row, rel *cdc.Relation, i int) cdc.Value {
-	if of := row.Relation(); of != rel {
+	if of := row.Relation(); of != nil && of != rel {
 		i = of.Column(rel.Columns[i].Name)
 	}
 	return row.Value(i)

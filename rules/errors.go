@@ -9,9 +9,9 @@ import (
 
 // Problem is a mistake in one rule.
 type Problem struct {
-	Rule    int    // index in the configs
+	Rule    int    // index in the configs; -1 when the mistake is not in a rule
 	Name    string // of the rule, if it has one
-	Path    string // key inside the rule: "when", "fields[2]", "payload.total"
+	Path    string // key inside the rule: "when", "fields[2]", "payload.total"; without a rule "functions.e164.expr"
 	Message string // "unknown field \"stat\" of sale.order"
 	Suggest string // "did you mean \"state\"?", or the remedy; may be empty
 	// Offset is the position in the expression's text, in bytes from 0, when the
@@ -22,7 +22,10 @@ type Problem struct {
 
 func (p *Problem) Error() string {
 	who := fmt.Sprintf("rule %q", p.Name)
-	if p.Name == "" {
+	switch {
+	case p.Rule < 0:
+		return p.Path + ": " + p.Message
+	case p.Name == "":
 		who = fmt.Sprintf("rule number %d", p.Rule+1)
 	}
 	if p.Path != "" {

@@ -33,19 +33,15 @@ type program struct {
 	path  string // "when" or "payload.total"
 	code  *vm.Program
 	reads reads
+	whole *part // the condition in pieces; nil unless it is traced
 }
 
 // reads is what an expression looks at. Columns are in order of appearance, each once.
 type reads struct {
 	before, after, record []string
-	related               []relatedRead
-	tx                    bool // now(), tx.…
-}
-
-// relatedRead is ref("many2one").column.
-type relatedRead struct {
-	many2one, column string
-	to               *catalog.Table
+	places                []*place // related rows
+	tx                    bool     // now(), tx.…
+	digest                bool     // sha256(), in the expression or in a function that it calls
 }
 
 // expression is a program in the making. It is compiled twice from one syntax
@@ -53,24 +49,51 @@ type relatedRead struct {
 // operators and functions are replaced by ours, which know NULL and exact numbers, is
 // what runs (lower.go).
 type expression struct {
-	shape   shape
-	cat     *catalog.Catalog
-	watched *watched
+	shape     shape
+	cat       *catalog.Catalog
+	locale    locale
+	functions map[string]*function // of the configuration
+	watched   *watched
+	rollups   []*Rollup // of the rule
+
+	pure    bool              // of [functions]: it sees its arguments only
+	params  []string          // of a function
+	renamed map[string]string // variables of a function whose call is being replaced
+
+	occasion occasion // of the rule
+
+	record shape  // of the watched record; shape is that of the rows which names without a row are fields of
+	scope  *place // these rows, in an each; nil: the record
+	bare   bool   // fields of them can be named without a row
+
+	expanded map[ast.Node]ast.Node
+	paths    []*fieldPath // that expand has found
 
 	text    string
 	payload bool // a payload entry: fields can be named without after, and the result can be anything
+	traced  bool // see Config.Traced
 	report  func(offset int, message, remedy string)
+	warn    func(offset int, message, remedy string) // may be nil
 
 	failed  bool
 	offsets map[int]bool // where problems have been reported, one each
 	visits  int
+	loops   int // that what is being lowered stands in
 	vars    []string
 	reads   reads
 }
 
 // compile returns nil when there are problems; all have been reported then.
 func (x *expression) compile(path string) *program {
-	x.offsets = make(map[int]bool)
+	if node := x.tree(); node != nil {
+		return x.program(path, node)
+	}
+	return nil
+}
+
+// tree parses the text and finds the paths in it; nil when it is no expression.
+func (x *expression) tree() ast.Node {
+	x.offsets, x.expanded = make(map[int]bool), make(map[ast.Node]ast.Node)
 	if len(x.text) > maxExprBytes {
 		x.fail(0, fmt.Sprintf("the expression has %d bytes; the limit is %d", len(x.text), maxExprBytes), "")
 		return nil
@@ -80,9 +103,15 @@ func (x *expression) compile(path string) *program {
 		return nil
 	}
 	node := tree.Node
-	if x.payload {
-		node = x.fieldPath(node)
+	x.adapt(&node)
+	if !x.pure {
+		node = x.expand(node)
 	}
+	return node
+}
+
+// program compiles what tree has made.
+func (x *expression) program(path string, node ast.Node) *program {
 	typed := x.check(node)
 	if x.visits > maxExprNodes {
 		x.fail(0, fmt.Sprintf("the expression has more than %d parts", maxExprNodes), "split it into several rules")
@@ -97,7 +126,11 @@ func (x *expression) compile(path string) *program {
 		x.fail(0, err.Error(), "")
 		return nil
 	}
-	return &program{text: x.text, path: path, code: code, reads: x.reads}
+	p := &program{text: x.text, path: path, code: code, reads: x.reads}
+	if x.traced {
+		p.whole = x.part(node)
+	}
+	return p
 }
 
 // parse returns nil after reporting a syntax error.

@@ -11,16 +11,18 @@ import (
 // run in. A Matcher has one and moves it from change to change; columns are read from the
 // tuple when a program asks for them, once for all rules.
 type frame struct {
-	generation uint64 // distinguishes changes, so that cells need no clearing
+	generation uint64 // counts the rows that the frame has come to; see side.stamp
 	tx         TxInfo
 	now        any // tx.Time in UTC; in an interface once per transaction
 	change     *cdc.Change
+	group      *Group   // of whose lines alone programs see something; nil: of all
+	rule       *Rule    // whose program runs; nil before the first one
 	table      *watched // of change
 	bound      *binding // of change.Rel
 
 	before, after side
-	record        *side // the row that a reader means: after, or of an unlink before
-	related       []cell
+	record        *side  // the row that a reader means: after, or of an unlink before
+	places        []side // related rows, see [place]
 
 	compared  bool  // differing is filled for this change
 	differing []int // columns of a net write that differ, besides those that count for nobody
@@ -28,14 +30,6 @@ type frame struct {
 	steps      int  // elements that may still be visited or put into lists
 	collecting bool // find out which related rows are needed: ref() yields NULL and sets missing
 	missing    bool
-}
-
-// side is one version of the row.
-type side struct {
-	name  string // for errors: "before" or "after"
-	row   cdc.Row
-	where []int32 // slot → column of row's relation; -1 when the table has no such column now
-	cells []cell
 }
 
 // maxSteps bounds the work of one evaluation: the elements that loops visit, and those of lists that
@@ -87,20 +81,35 @@ func (e *MissingError) Hint() string {
 // value reads slot i: nil, a bool or a column. It raises when WAL does not hold the value.
 func (f *frame) value(s *side, i int) any {
 	c := &s.cells[i]
-	if c.generation == f.generation {
-		return column{c}
+	if c.generation == s.stamp {
+		return c.seen
 	}
-	v := s.read(i)
-	switch v.State {
-	case cdc.Null:
-		return nil
-	case cdc.Unknown:
+	v := f.read(s, i)
+	if v.State == cdc.Unknown {
 		panic(f.unreadable(s, i))
 	}
-	return c.hold(v, f.generation)
+	return c.hold(v, s.stamp)
 }
 
-// read returns slot i; NULL where there is no row.
+// read returns slot i as it is seen; NULL where there is no row.
+func (f *frame) read(s *side, i int) cdc.Value {
+	switch s.row.Image {
+	case cdc.ImageNone:
+		return cdc.Value{State: cdc.Null}
+	case cdc.ImageUnknown:
+		return cdc.Value{}
+	}
+	at := &s.slots[i]
+	if at.column < 0 {
+		return cdc.Value{}
+	}
+	if at.as != nil {
+		return at.as.read(s.row.Value(int(at.column)), f.change)
+	}
+	return s.row.Value(int(at.column))
+}
+
+// read returns slot i as it is stored; NULL where there is no row.
 func (s *side) read(i int) cdc.Value {
 	switch s.row.Image {
 	case cdc.ImageNone:
@@ -108,27 +117,35 @@ func (s *side) read(i int) cdc.Value {
 	case cdc.ImageUnknown:
 		return cdc.Value{}
 	}
-	if s.where[i] < 0 {
+	if s.slots[i].column < 0 {
 		return cdc.Value{}
 	}
-	return s.row.Value(int(s.where[i]))
+	return s.row.Value(int(s.slots[i].column))
 }
 
-// hold puts v, which is Present, into the cell, and returns what programs see of it.
-func (c *cell) hold(v cdc.Value, generation uint64) any {
-	if v.Type != nil && v.Type.Kind == cdc.KindBool {
-		return string(v.Text) == "t"
+// hold puts v, which is not Unknown, into the cell, and returns what programs see of it.
+func (c *cell) hold(v cdc.Value, stamp uint64) any {
+	c.generation = stamp
+	switch {
+	case v.State == cdc.Null:
+		c.seen = nil
+	case v.Type != nil && v.Type.Kind == cdc.KindBool:
+		c.seen = string(v.Text) == "t"
+	default:
+		c.value, c.parsed, c.whole, c.seen = v, 0, nil, column{c}
 	}
-	c.generation, c.value, c.parsed, c.whole = generation, v, 0, nil
-	return column{c}
+	return c.seen
 }
 
 func (f *frame) unreadable(s *side, i int) error {
-	e := &MissingError{Name: s.name + "." + f.table.columns[i], Rel: f.change.Rel, Err: cdc.ErrUnknown}
+	e := &MissingError{Name: s.name + "." + s.of.columns[i], Rel: f.change.Rel, Err: cdc.ErrUnknown}
+	if s.rel != nil {
+		e.Rel = s.rel
+	}
 	switch {
 	case s.row.Image == cdc.ImageUnknown, s.row.Image == cdc.ImageKey:
 		e.Err = ErrNoOldRow
-	case s.where[i] < 0:
+	case s.slots[i].column < 0:
 		e.Err = ErrNoColumn
 	}
 	return e

@@ -202,8 +202,8 @@ func textForm(v any) string {
 			return col.text()
 		}
 		m := asMoment(v)
-		if m.inf != 0 {
-			return plainMoment(m).(string)
+		if s, ok := plainMoment(m).(string); ok {
+			return s
 		}
 		return m.at.UTC().Format(time.RFC3339Nano)
 	}
@@ -221,7 +221,10 @@ func trim(a ...any) any {
 func split(function string, f func(s, sep string, n int) []string, a []any) any {
 	n := -1
 	if len(a) > 2 {
-		n = int(min(whole(function, a[2]), maxList))
+		n = int(min(whole(function, a[2]), maxList+1))
+	}
+	if n < 0 {
+		n = maxList + 1 // one too many is enough to fail
 	}
 	s := text(function, a[0])
 	if s == "" {
@@ -285,7 +288,7 @@ func fromBase64(a ...any) any {
 }
 
 func fromJSON(a ...any) any {
-	s := text("fromJSON", a[0])
+	s := limited(text("fromJSON", a[0]))
 	if strings.TrimSpace(s) == "" {
 		return nil
 	}

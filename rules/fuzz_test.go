@@ -3,11 +3,10 @@ package rules
 import (
 	"errors"
 	"testing"
-	"time"
 )
 
-// Any text is compiled or refused with problems that have a place in it, in bounded time; what compiles
-// runs in bounded time, and gives a value or an *EvalError.
+// Any text is compiled or refused with problems that have a place in it; what compiles gives a value or an *EvalError. How much work that is, is bounded by
+// counting (maxExprNodes, maxSteps): go test says which text it is that hangs.
 func FuzzCompile(f *testing.F) {
 	for _, when := range wrongConditions {
 		f.Add(when)
@@ -30,13 +29,7 @@ func FuzzCompile(f *testing.F) {
 	rel := relationOf(cat.Table("public", "sale_order"))
 	change := wrote(f, rel, draft, full)
 	f.Fuzz(func(t *testing.T, text string) {
-		start := time.Now()
-		defer func() {
-			if d := time.Since(start); d > 5*time.Second {
-				t.Errorf("took %v", d)
-			}
-		}()
-		for _, config := range []Config{{When: text}, {Payload: map[string]string{"x": text}}} {
+		for _, config := range []Config{{When: text}, {Payload: Payload{"x": text}}} {
 			set, err := Compile([]Config{rule(config)}, cat)
 			if err != nil {
 				for _, e := range flattenErrors(err) {
@@ -51,7 +44,7 @@ func FuzzCompile(f *testing.F) {
 			for _, match := range m.Match(nil, testTx, change) {
 				checkEvalError(t, match.Err)
 			}
-			m.Refs(nil, change)
+			m.Missing(nil, testTx, change)
 			for i := range set.Rules()[0].Outputs() {
 				_, err := m.Eval(set.Rules()[0], i, testTx, change)
 				checkEvalError(t, err)

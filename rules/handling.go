@@ -32,6 +32,8 @@ type Handling struct {
 	// Of the events of one record only the last is sent, once Wait has passed without a further one, at the latest Max
 	// after the first. Zero: each is sent at once.
 	Wait, Max time.Duration
+
+	Upgrades string // what becomes of them while Odoo's modules are upgraded: UpgradesHold, UpgradesDrop, or "": nothing else than at other times
 }
 
 // Bounds of windows.
@@ -71,6 +73,7 @@ func (c *ruleCompiler) handling() Handling {
 		c.fail("priority", fmt.Sprintf("unknown priority %q", c.config.Priority), remedy)
 	}
 	c.window(&h)
+	h.Upgrades = c.upgrades()
 	return h
 }
 
@@ -98,10 +101,10 @@ func (c *ruleCompiler) window(h *Handling) {
 
 // duration reads a length of time within bounds.
 func (c *ruleCompiler) duration(path, text string, least, most time.Duration) (time.Duration, bool) {
-	d, err := time.ParseDuration(text)
+	d, err := parseDuration(text)
 	switch {
 	case err != nil:
-		c.fail(path, fmt.Sprintf("%q is no duration", text), "write a number and a unit, as in 500ms, 30s, 5m or 2h")
+		c.fail(path, fmt.Sprintf("%q is no duration", text), "write a number and a unit, as in 500ms, 30s, 5m, 2h or 1d")
 	case d < least || d > most:
 		c.fail(path, fmt.Sprintf("%s is out of bounds", text), fmt.Sprintf("use %s to %s", least, hours(most)))
 	default:

@@ -54,6 +54,14 @@ func (f *frame) weigh(v any) {
 	}
 }
 
+// written charges a long text to the evaluation: one that a loop makes over and over is work, whatever becomes of it.
+func written(env, v any) any {
+	if s, ok := v.(string); ok {
+		env.(*frame).step(len(s) >> 10)
+	}
+	return v
+}
+
 // makesList names the functions whose results must be weighed.
 var makesList = map[string]bool{
 	"split": true, "splitAfter": true, "keys": true, "values": true, "toPairs": true, "fromPairs": true, "reverse": true, "uniq": true,

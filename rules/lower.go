@@ -159,8 +159,10 @@ func yieldsBool(n ast.Node) bool {
 
 func (x *expression) lowerName(n *ast.IdentifierNode) ast.Node {
 	switch n.Value {
+	case nameCascade:
+		return x.lowerCascade(n)
 	case nameOp:
-		return withFrame(n, func(f any) any { return opNames[f.(*frame).change.Op] })
+		return withFrame(n, func(f any) any { return f.(*frame).operation() })
 	case nameModel:
 		return at(n, &ast.StringNode{Value: x.shape.name})
 	case nameID:
@@ -174,10 +176,13 @@ func (x *expression) lowerName(n *ast.IdentifierNode) ast.Node {
 		}
 		return withFrame(n, func(f any) any { return f.(*frame).change.Key })
 	}
+	if name, ok := x.renamed[n.Value]; ok {
+		return at(n, &ast.IdentifierNode{Value: name})
+	}
 	return at(n, &ast.IdentifierNode{Value: n.Value}) // a variable
 }
 
-var opNames = [...]any{nil, "create", "write", "unlink", "truncate"}
+var opNames = [...]any{nil, "create", "write", "unlink", "truncate", "message", "schedule"}
 
 func (x *expression) lowerUnary(n *ast.UnaryNode) ast.Node {
 	operand := x.lower(n.Node)
@@ -224,6 +229,9 @@ func (x *expression) lowerBinary(n *ast.BinaryNode) ast.Node {
 	if n.Operator == ".." {
 		return withFrame(n, weighed, result)
 	}
+	if n.Operator == "+" && x.loops > 0 {
+		return withFrame(n, written, result)
+	}
 	return result
 }
 
@@ -238,7 +246,7 @@ func (x *expression) fieldOf(n ast.Node) (row string, slot int, ok bool) {
 	if !ok || !isRow {
 		return "", 0, false
 	}
-	return row, x.watched.slot(name.Value), true
+	return row, x.slot(name.Value), true
 }
 
 // fuse makes one call of the commonest conditions, a column compared with a text, where
@@ -284,11 +292,16 @@ func (x *expression) lowerMember(n *ast.MemberNode) ast.Node {
 		})
 	}
 	base := unchain(n.Node)
-	if c, ok := base.(*ast.CallNode); ok && calls(c, funcRef) {
-		return x.lowerRelated(n, c)
-	}
 	if id, ok := base.(*ast.IdentifierNode); ok && members[id.Value] != nil {
 		return x.lowerFixed(n, id.Value, n.Property.(*ast.StringNode).Value)
+	}
+	if row, column, ok := x.storedField(base); ok {
+		slot, side := x.watched.slot(column), sideOf(row)
+		stored := withFrame(base, func(env any) any {
+			f := env.(*frame)
+			return f.value(side(f), slot)
+		})
+		return call(n, member, stored, x.lower(n.Property))
 	}
 	return call(n, member, x.lower(base), x.lower(n.Property))
 }
@@ -318,13 +331,15 @@ func (x *expression) userSlots() (write, create int) {
 	return slot("write_uid"), slot("create_uid")
 }
 
-func (x *expression) lowerRelated(n *ast.MemberNode, ref *ast.CallNode) ast.Node {
-	many2one := ref.Arguments[0].(*ast.StringNode).Value
-	to, _, _ := x.shape.many2one(x.cat, many2one)
-	i := x.watched.ref(many2one, to.table, n.Property.(*ast.StringNode).Value)
-	return withFrame(n, func(env any) any { return env.(*frame).relatedValue(i) })
-}
-
 func (x *expression) lowerVariable(n *ast.VariableDeclaratorNode) ast.Node {
-	return at(n, &ast.VariableDeclaratorNode{Name: n.Name, Value: x.lower(n.Value), Expr: x.lower(n.Expr)})
+	value := x.lower(n.Value)
+	if x.renamed == nil {
+		return at(n, &ast.VariableDeclaratorNode{Name: n.Name, Value: value, Expr: x.lower(n.Expr)})
+	}
+	outer, hidden := x.renamed[n.Name]
+	node := at(n, &ast.VariableDeclaratorNode{Name: x.rename(n.Name), Value: value, Expr: x.lower(n.Expr)})
+	if delete(x.renamed, n.Name); hidden {
+		x.renamed[n.Name] = outer
+	}
+	return node
 }

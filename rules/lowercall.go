@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -14,20 +15,46 @@ func (x *expression) lowerCall(n *ast.CallNode) ast.Node {
 		return call(n, method(name), append([]ast.Node{x.lower(m.Node)}, x.lowerAll(n.Arguments)...)...)
 	}
 	column := func(i int) string { return n.Arguments[i].(*ast.StringNode).Value }
-	switch n.Callee.(*ast.IdentifierNode).Value {
+	name := n.Callee.(*ast.IdentifierNode).Value
+	if p, _ := x.pathOf(n); p != nil {
+		return x.lowerPath(n, p)
+	}
+	if f := x.functions[name]; f != nil {
+		return x.lowerUserCall(n, f)
+	}
+	if t, ok := transforms[name]; ok {
+		if x.loops > 0 {
+			return withFrame(n, written, x.lowerTransform(n, name, t))
+		}
+		return x.lowerTransform(n, name, t)
+	}
+	switch name {
 	case funcChanged:
 		var fields []watchedField
+		var lines []string
 		for i := range n.Arguments {
-			fields = append(fields, watchedField{x.watched.slot(column(i)), x.shape.table.Content(column(i))})
+			if x.rolls(column(i)) {
+				lines = append(lines, column(i))
+				continue
+			}
+			fields = append(fields, watchedField{x.slot(column(i)), x.shape.table.Content(column(i))})
+		}
+		if len(lines) > 0 {
+			return withFrame(n, func(env any) bool {
+				f := env.(*frame)
+				return slices.ContainsFunc(lines, f.rolled) || f.changed(fields)
+			})
 		}
 		return withFrame(n, func(env any) bool { return env.(*frame).changed(fields) })
+	case funcRolled, funcLines:
+		return x.lowerLines(n, name)
 	case funcBecame:
-		slot := x.watched.slot(column(0))
+		slot := x.slot(column(0))
 		return withFrame(n, func(env, value any) bool {
 			return env.(*frame).entered(slot, func(v any) bool { return equal(v, value) })
 		}, x.lower(n.Arguments[1]))
 	case funcEntered:
-		slot := x.watched.slot(column(0))
+		slot := x.slot(column(0))
 		return withFrame(n, func(env, list any) bool {
 			return env.(*frame).entered(slot, func(v any) bool { return contained(v, list) })
 		}, x.lower(n.Arguments[1]))
@@ -36,14 +63,25 @@ func (x *expression) lowerCall(n *ast.CallNode) ast.Node {
 }
 
 func (x *expression) lowerLabel(n *ast.CallNode, column string) ast.Node {
-	slot, options := x.watched.slot(column), x.shape.options(column)
+	slot, options := x.slot(column), x.labels(x.shape.options(column))
 	return withFrame(n, func(env any) any {
 		f := env.(*frame)
 		return labelOf(f.value(f.record, slot), options)
 	})
 }
 
-// labelOf is the label of a selection's value; a value without one shows itself.
+// labels are a selection's values with their labels in the language of the expression.
+func (x *expression) labels(options []catalog.Option) []catalog.Option {
+	out := make([]catalog.Option, 0, len(options))
+	for _, o := range options {
+		if label := o.In(x.locale.lang); label != "" {
+			out = append(out, catalog.Option{Value: o.Value, Label: label})
+		}
+	}
+	return out
+}
+
+// labelOf is the label of a selection's value; a value without one, which Odoo may have given up since, shows itself.
 func labelOf(v any, options []catalog.Option) any {
 	for i := range options {
 		if equal(v, options[i].Value) {
@@ -88,6 +126,9 @@ func (x *expression) lowerBuiltin(n *ast.BuiltinNode) ast.Node {
 		if makesList[n.Name] {
 			return withFrame(n, weighed, result)
 		}
+		if x.loops > 0 {
+			return withFrame(n, written, result)
+		}
 		return result
 	}
 	return x.lowerLoop(n)
@@ -112,6 +153,8 @@ func lowerFunction(n ast.Node, f func(...any) any, args []ast.Node) ast.Node {
 // that is one, with conditions that are booleans; what expr would calculate
 // itself (sums, orders, groups) is calculated by us on the list of results.
 func (x *expression) lowerLoop(n *ast.BuiltinNode) ast.Node {
+	x.loops++
+	defer func() { x.loops-- }()
 	list := withFrame(n, looped, x.lower(n.Arguments[0]))
 	loop := func(name string, list ast.Node, body ast.Node) ast.Node {
 		return at(n, &ast.BuiltinNode{Name: name, Arguments: []ast.Node{list, at(n, &ast.PredicateNode{Node: body})}})

@@ -157,7 +157,7 @@ func TestMatchAfterDDL(t *testing.T) {
 // A Set is shared; every goroutine has a Matcher of its own.
 func TestMatchersInParallel(t *testing.T) {
 	cat := testCatalog()
-	set := mustCompile(t, cat, append(quietRules(), Config{Name: "sum", Payload: map[string]string{"x": `sum(map(after.sizes, # * 2)) + after.amount_total`}})...)
+	set := mustCompile(t, cat, append(quietRules(), Config{Name: "sum", Payload: Payload{"x": `sum(map(after.sizes, # * 2)) + after.amount_total`}})...)
 	c := benchChange(t, relationOf(cat.Table("public", "sale_order")))
 	rule := set.Rules()[len(set.Rules())-1]
 	var group sync.WaitGroup
@@ -179,20 +179,26 @@ func TestMatchersInParallel(t *testing.T) {
 
 type relatedRows map[int64]cdc.Row
 
-func (r relatedRows) Row(schema, table string, id int64) (cdc.Row, bool) {
-	row, ok := r[id]
-	return row, ok && schema == "public" && table == "res_partner"
+func (r relatedRows) Rows(l *Link, id int64) ([]cdc.Row, bool) {
+	if l.Schema != "public" || l.Table != "res_partner" {
+		return nil, false
+	}
+	if row, ok := r[id]; ok {
+		return []cdc.Row{row}, true
+	}
+	return nil, true
 }
 
 func TestRelated(t *testing.T) {
 	cat := testCatalog()
 	set := mustCompile(t, cat,
 		Config{Name: "vip", On: []string{"create", "write"}, When: `after.state == "sale" && ref("partner_id").credit > 100`},
-		Config{Name: "mail", On: []string{"create", "write"}, When: `after.state == "draft"`, Payload: map[string]string{"who": "partner_id.email", "name": `ref("partner_id").name`}},
-		Config{Name: "late", When: `tx.xid == 0 && ref("user_id").login == "x"`, On: []string{"unlink"}})
+		Config{Name: "mail", On: []string{"create", "write"}, When: `after.state == "draft"`, Payload: Payload{"who": "partner_id.email", "name": `ref("partner_id").name`}},
+		Config{Name: "late", When: `tx.xid == 4711 && ref("user_id").login == "x"`, On: []string{"unlink"}})
 	m := set.NewMatcher()
 	rel, partner := relationOf(cat.Table("public", "sale_order")), relationOf(cat.Table("public", "res_partner"))
-	want := Ref{Schema: "public", Table: "res_partner", ID: 7, Columns: []string{"credit", "email", "id", "name"}}
+	links := set.Links()
+	want := Ref{links[0], 7}
 	for _, tc := range []struct {
 		name   string
 		change *cdc.Change
@@ -203,16 +209,23 @@ func TestRelated(t *testing.T) {
 		{"no rule can match", created(t, rel, with(full, "state", "cancel")), nil},
 		{"nothing changed", wrote(t, rel, full, full), nil},
 		{"NULL", created(t, rel, record{"id": "42", "state": "sale"}), nil},
-		{"the condition depends on the transaction", unlinked(t, rel, with(full, "user_id", "3")), []Ref{{Schema: "public", Table: "res_users", ID: 3, Columns: []string{"id", "login"}}}},
+		{"the condition depends on the transaction", unlinked(t, rel, with(full, "user_id", "3")), []Ref{{links[1], 3}}},
 		{"another table", created(t, partner, record{"id": "42"}), nil},
 	} {
-		if diff := cmp.Diff(tc.want, m.Refs(nil, tc.change)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		if got := m.Missing(nil, testTx, tc.change); !slices.Equal(tc.want, got) {
+			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
+	}
+	if diff := cmp.Diff([]*Link{{Schema: "public", Table: "res_partner", By: "id", Columns: []string{"credit", "email", "id", "name"}},
+		{Schema: "public", Table: "res_users", By: "id", Columns: []string{"id", "login"}}}, links); diff != "" {
+		t.Errorf("links (-want +got):\n%s", diff)
 	}
 	rows := relatedRows{7: rowOf(t, partner, record{"id": "7", "name": "Azure", "email": "a@example.com", "credit": "100.01"}), 8: rowOf(t, partner, record{"id": "8"})}
 	tx := testTx
 	tx.Related = rows
+	if got := m.Missing(nil, tx, created(t, rel, full)); len(got) > 0 {
+		t.Errorf("%v is missing although it was fetched", got)
+	}
 	for partnerID, n := range map[string]int{"7": 1, "8": 0, "9": 0} {
 		if got := m.Match(nil, tx, created(t, rel, with(full, "partner_id", partnerID))); len(got) != n || n == 1 && got[0].Err != nil {
 			t.Errorf("partner %s: %+v", partnerID, got)
@@ -243,11 +256,11 @@ func TestNeedsAndWants(t *testing.T) {
 		{"create, transitions", Config{On: []string{"create"}, When: `became("state", "sale")`}, false, nil},
 		{"write", Config{On: []string{"write"}, When: `after.state == "sale"`}, true, []string{"is on write and must tell writes that change nothing from others"}},
 		{"each write", Config{On: []string{"write"}, EachWrite: true, When: `after.state == "sale"`}, false, nil},
-		{"each write with before", Config{On: []string{"write"}, EachWrite: true, When: `changed("state")`, Payload: map[string]string{"was": "before.name"}}, true, []string{"reads before.name, before.state"}},
+		{"each write with before", Config{On: []string{"write"}, EachWrite: true, When: `changed("state")`, Payload: Payload{"was": "before.name"}}, true, []string{"reads before.name, before.state"}},
 		{"unlink, key only", Config{On: []string{"unlink"}, Fields: []string{"id"}}, false, nil},
 		{"unlink, key in the condition", Config{On: []string{"unlink"}, When: `before.id > 5`, Fields: []string{"id"}}, false, nil},
 		{"unlink, fields", Config{On: []string{"unlink"}, Fields: []string{"id", "name"}}, true, []string{"is on unlink and sends fields of the deleted row"}},
-		{"unlink, label", Config{On: []string{"unlink"}, Payload: map[string]string{"s": `label("state")`}}, true, []string{"is on unlink and sends fields of the deleted row"}},
+		{"unlink, label", Config{On: []string{"unlink"}, Payload: Payload{"s": `label("state")`}}, true, []string{"is on unlink and sends fields of the deleted row"}},
 		{"unlink, whole", Config{On: []string{"unlink"}, When: `before.state == "sale"`}, true, []string{"reads before.state", "is on unlink and sends fields of the deleted row"}},
 		{"after of unlink", Config{On: []string{"unlink"}, When: `after.state == nil`, Fields: []string{"id"}}, false, nil},
 	}
@@ -291,18 +304,22 @@ func TestOutputs(t *testing.T) {
 	}
 	set := mustCompile(t, cat,
 		Config{Name: "fields", Fields: []string{"state", "name"}, Event: "sold"},
-		Config{Name: "payload", Payload: map[string]string{"total": "amount_total", "b": " name ", "a": `after.weight > before.priority && ref("partner_id").name == "x"`, "operation": "op"}},
+		Config{Name: "payload", Payload: Payload{"total": "amount_total", "b": " name ", "a": `after.weight > before.priority && ref("partner_id").name == "x"`, "operation": "op"}},
 		Config{Name: "whole"},
-		Config{Name: "table", Table: "Stock Level", On: []string{"create"}, Payload: map[string]string{"key": "id", "qty": "qty"}, Endpoints: []string{"a", "b"}, Endpoint: ""})
+		Config{Name: "table", Table: "Stock Level", On: []string{"create"}, Payload: Payload{"key": "id", "qty": "qty"}, Endpoints: []string{"a", "b"}, Endpoint: ""})
 	rules := set.Rules()
-	want := [][]Output{
+	want := [][][2]string{
 		{{"state", "state"}, {"name", "name"}},
 		{{"a", ""}, {"b", "name"}, {"operation", ""}, {"total", "amount_total"}},
 		{},
 		{{"key", ""}, {"qty", "qty"}},
 	}
 	for i, r := range rules {
-		if diff := cmp.Diff(want[i], r.Outputs()); diff != "" {
+		got := [][2]string{}
+		for _, o := range r.Outputs() {
+			got = append(got, [2]string{o.Name, o.Column})
+		}
+		if diff := cmp.Diff(want[i], got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", r.Name, diff)
 		}
 		if r.WholeRecord() != (r.Name == "whole") {

@@ -17,13 +17,19 @@ type Matcher struct {
 	frame    frame
 	bindings map[*cdc.Relation]*binding
 	last     *binding // of the relation seen last: rows come in runs
+	places   [][]side // by watched.index; made when they are needed
+
+	leaf    *side // the row that an array of values has come to; nil: there is none
+	visits  int   // rows of the payload so far
+	only    *Rule // nil: all
+	gathers bool  // see Gather
 }
 
 // binding says where a relation holds the columns that programs read.
 type binding struct {
 	rel   *cdc.Relation
 	table *watched // nil when no rule watches the table
-	where []int32  // slot → column, or -1
+	slots []slot
 
 	contents []catalog.Content // column → what it holds
 	counts   []bool            // column → its change makes a write
@@ -37,10 +43,10 @@ const maxBindings = 4096
 func (s *Set) NewMatcher() *Matcher {
 	m := &Matcher{set: s, bindings: make(map[*cdc.Relation]*binding)}
 	m.machine.MemoryBudget = vmMemory
-	cells := make([]cell, 2*s.slots+s.refs)
+	cells := make([]cell, 2*s.slots)
 	m.frame.before = side{name: nameBefore, cells: cells[:s.slots]}
-	m.frame.after = side{name: nameAfter, cells: cells[s.slots : 2*s.slots]}
-	m.frame.related = cells[2*s.slots:]
+	m.frame.after = side{name: nameAfter, cells: cells[s.slots:]}
+	m.places = make([][]side, len(s.watched))
 	return m
 }
 
@@ -53,6 +59,16 @@ func (s *Set) NewMatcher() *Matcher {
 func (m *Matcher) Match(dst []Match, tx TxInfo, c *cdc.Change) []Match {
 	_, rules := m.begin(tx, c)
 	for _, r := range rules {
+		known := true
+		if c.Op == cdc.Message || r.archiving.on() { // an operation is what it is to all other rules
+			var op string
+			if op, known = r.operation(c); op == "" && known {
+				continue
+			}
+		}
+		if !m.meant(r, c) {
+			continue
+		}
 		ok, err := true, error(nil)
 		if r.when != nil {
 			ok, err = m.condition(r)
@@ -60,7 +76,7 @@ func (m *Matcher) Match(dst []Match, tx TxInfo, c *cdc.Change) []Match {
 		if !ok && err == nil {
 			continue
 		}
-		if !c.Raw && c.Op == cdc.Write {
+		if !c.Raw && c.Op == cdc.Write && !hasLines(c) {
 			changed, known := m.frame.written(r)
 			if known && !changed {
 				continue
@@ -69,7 +85,16 @@ func (m *Matcher) Match(dst []Match, tx TxInfo, c *cdc.Change) []Match {
 				err = &EvalError{Rule: r.Name, Path: "when", Offset: -1, Err: &MissingError{Name: "whether this write changed anything", Rel: c.Rel, Err: ErrNoOldRow}}
 			}
 		}
-		dst = append(dst, Match{Rule: r, Err: err})
+		if !known && err == nil {
+			err = &EvalError{Rule: r.Name, Path: "on", Offset: -1, Err: &MissingError{Name: "whether this write archived the record", Rel: c.Rel, Err: ErrNoOldRow}}
+		}
+		if blind := blindLine(c); blind != nil && err == nil {
+			err = &EvalError{Rule: r.Name, Path: "rollup", Offset: -1, Err: &MissingError{Name: "whether a line changed", Rel: blind, Err: ErrNoOldRow}}
+		}
+		if err == nil {
+			err = r.unfit
+		}
+		dst = append(dst, Match{Rule: r, Err: err, Echo: m.frame.echo(r)})
 	}
 	return dst
 }
@@ -84,6 +109,10 @@ func (m *Matcher) begin(tx TxInfo, c *cdc.Change) (*watched, []*Rule) {
 		return nil, nil
 	}
 	rules := b.table.interested(c)
+	if m.only != nil {
+		rules = m.just(rules)
+	}
+	b.table.complete(tx, c)
 	if len(rules) > 0 {
 		m.move(tx, c, b)
 	}
@@ -97,17 +126,29 @@ func (m *Matcher) move(tx TxInfo, c *cdc.Change, b *binding) {
 	if f.now == nil || !tx.Time.Equal(f.tx.Time) {
 		f.now = tx.Time.UTC()
 	}
-	f.tx, f.change, f.table, f.bound, f.compared = tx, c, w, b, false
-	f.before.row, f.before.where = c.Before, m.where(c.Before.Relation(), w)
-	f.after.row, f.after.where = c.After, m.where(c.After.Relation(), w)
+	if f.table != w {
+		m.turn(w)
+	}
+	f.tx, f.change, f.bound, f.compared, f.group = tx, c, b, false, nil
+	f.before.row, f.before.slots, f.before.stamp = &c.Before, m.slots(c.Before.Relation(), w), f.generation
+	f.after.row, f.after.slots, f.after.stamp = &c.After, m.slots(c.After.Relation(), w), f.generation
 	f.record = &f.after
 	if c.Op == cdc.Unlink {
 		f.record = &f.before
 	}
 }
 
-// where binds the relation of a row version, which can be another than the change's after DDL in the transaction.
-func (m *Matcher) where(rel *cdc.Relation, w *watched) []int32 {
+// turn points the frame at another table.
+func (m *Matcher) turn(w *watched) {
+	if m.places[w.index] == nil && len(w.places) > 0 {
+		m.places[w.index] = newPlaces(w)
+	}
+	f := &m.frame
+	f.table, f.before.of, f.after.of, f.places = w, &w.rowSlots, &w.rowSlots, m.places[w.index]
+}
+
+// slots binds the relation of a row version, which can be another than the change's after DDL in the transaction.
+func (m *Matcher) slots(rel *cdc.Relation, w *watched) []slot {
 	if rel == nil {
 		return nil
 	}
@@ -115,7 +156,7 @@ func (m *Matcher) where(rel *cdc.Relation, w *watched) []int32 {
 	if b.table != w {
 		b = newBinding(rel, w)
 	}
-	return b.where
+	return b.slots
 }
 
 func (m *Matcher) bind(rel *cdc.Relation) *binding {
@@ -139,10 +180,7 @@ func newBinding(rel *cdc.Relation, w *watched) *binding {
 	if w == nil {
 		return b
 	}
-	b.where = make([]int32, len(w.columns))
-	for slot, name := range w.columns {
-		b.where[slot] = int32(rel.Column(name))
-	}
+	b.slots = w.in(rel)
 	b.contents, b.counts = make([]catalog.Content, len(rel.Columns)), make([]bool, len(rel.Columns))
 	for i := range rel.Columns {
 		name := rel.Columns[i].Name
@@ -164,7 +202,7 @@ func (m *Matcher) condition(r *Rule) (bool, error) {
 
 // run runs a program. The error is an *EvalError.
 func (m *Matcher) run(r *Rule, p *program) (any, error) {
-	m.frame.steps = maxSteps
+	m.frame.steps, m.frame.rule = maxSteps, r
 	v, err := m.machine.Run(p.code, &m.frame)
 	if err == nil {
 		return v, nil

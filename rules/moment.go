@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -8,6 +9,7 @@ import (
 // moment is a date or timestamp, PostgreSQL's infinities included.
 type moment struct {
 	inf int8 // -1 or 1: -infinity or infinity
+	day bool // it is a date: sent without a time
 	at  time.Time
 }
 
@@ -36,7 +38,8 @@ func parseMoment(s string) (moment, bool) {
 	month := p.after('-').number(2, 2)
 	day := p.after('-').number(2, 2)
 	var hour, minute, second, nano, offset int
-	if p.ok && p.rest != "" {
+	date := p.rest == ""
+	if p.ok && !date {
 		hour = p.after(' ').number(2, 2)
 		minute = p.after(':').number(2, 2)
 		second = p.after(':').number(2, 2)
@@ -50,7 +53,16 @@ func parseMoment(s string) (moment, bool) {
 		year = 1 - year
 	}
 	at := time.Date(year, time.Month(month), day, hour, minute, second-offset, nano, time.UTC)
-	return moment{at: at}, true
+	return moment{at: at, day: date}, true
+}
+
+// date writes a date as PostgreSQL does.
+func (m moment) date() string {
+	y, month, d := m.at.Date()
+	if y < 1 {
+		return fmt.Sprintf("%04d-%02d-%02d BC", 1-y, month, d)
+	}
+	return fmt.Sprintf("%04d-%02d-%02d", y, month, d)
 }
 
 // scanner eats a text from the left; ok turns false at the first misfit.

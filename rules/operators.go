@@ -61,6 +61,7 @@ func subtract(a, b any) any {
 func shift(m moment, d time.Duration) any {
 	if m.inf == 0 {
 		m.at = m.at.Add(d)
+		m.day = m.day && d%(24*time.Hour) == 0
 	}
 	return m
 }

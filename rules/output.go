@@ -1,44 +1,61 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
 
 	"walhook/cdc"
 	"walhook/cdc/catalog"
 )
 
-// Output is one entry of what a rule's payload holds.
+// OutputKind is what an [Output] is in the payload.
+type OutputKind uint8
+
+// The kinds.
+const (
+	OutputValue  OutputKind = iota // one value: [Matcher.Value]
+	OutputList                     // an array of values, one for each row: [Matcher.Each], and in it [Matcher.Value]
+	OutputObject                   // an object with Members
+	OutputRows                     // an array of objects with Members, one for each row: [Matcher.Each]
+)
+
+// Output is one member of what a rule's payload holds. It is immutable.
 type Output struct {
-	Name   string // key in the payload
-	Column string // the plain column that it is; "" for an expression
+	Name    string // key in the object that it is a member of
+	Path    string // the names of the objects around it and its own: "lines.sku"
+	Kind    OutputKind
+	Column  string   // the record's own column that a value is; "" for all else
+	Members []Output // of an object, and of each row
+	Default any      // stands in place of null: text, number or boolean; nil for none
+
+	place   *place  // whose current row a value is a column of; the rows of OutputRows
+	of      version // of the record, when there is no place
+	chain   []*place
+	slot    int      // of the column
+	as      *reading // how the record's own column is seen, in the language of this value
+	content catalog.Content
+	program *program // of a value that is an expression
+	where   *program // which of the rows; nil: all
+	limit   int      // of the rows
+	looks   int      // how many of the rows where looks at
+	reads   reads    // of the value, or of the rows themselves
+	key     string   // the place in the rule, for errors
 }
 
-// output is an Output and how to evaluate it.
-type output struct {
-	Output
-	program *program // nil for a plain column
-}
-
-// Outputs returns the entries of fields, in order, or of payload, sorted by key
-// (TOML does not keep the order of a table's keys). It is empty for a whole record.
-func (r *Rule) Outputs() []Output {
-	out := make([]Output, len(r.outputs))
-	for i := range r.outputs {
-		out[i] = r.outputs[i].Output
-	}
-	return out
-}
+// Outputs returns the members of the payload in the order in which they are sent. It is empty for a whole record.
+func (r *Rule) Outputs() []Output { return r.outputs }
 
 // WholeRecord says that the payload is the whole record: the rule names neither fields nor payload.
 func (r *Rule) WholeRecord() bool { return len(r.outputs) == 0 }
 
+// Excludes says that a whole record leaves a column out because the rule says so.
+func (r *Rule) Excludes(column string) bool { return slices.Contains(r.Exclude, column) }
+
 // Reads returns the indexes of the columns that the record shows, sorted: those
-// whose old and new values a write's "changes" should hold. They never include secrets.
+// whose old and new values a write's "changes" should hold. They are the record's own, and never include secrets.
 func (r *Rule) Reads(rel *cdc.Relation) []int {
 	var out []int
 	show := func(column string) {
-		if i := rel.Column(column); i >= 0 && !slices.Contains(out, i) && !catalog.Secret(rel.Name, column) {
+		if i := rel.Column(column); i >= 0 && !slices.Contains(out, i) && !r.Table.Secret(column) && !r.Excludes(column) {
 			out = append(out, i)
 		}
 	}
@@ -47,60 +64,22 @@ func (r *Rule) Reads(rel *cdc.Relation) []int {
 			show(rel.Columns[i].Name)
 		}
 	}
-	for i := range r.outputs {
-		o := &r.outputs[i]
-		if o.program == nil {
-			show(o.Column)
-			continue
-		}
-		reads := &o.program.reads
-		for _, columns := range [][]string{reads.after, reads.record, reads.before} {
-			for _, c := range columns {
-				show(c)
-			}
-		}
+	for _, c := range r.shows {
+		show(c)
 	}
 	slices.Sort(out)
 	return out
 }
 
-// Eval evaluates one of the rule's outputs on a change that the rule matched. The
-// result belongs to the caller: nil, bool, int64, float64, cdc.Numeric, string, time.Time,
-// []byte, json.RawMessage, or []any and map[string]any of these. The error is an *EvalError.
-func (m *Matcher) Eval(r *Rule, output int, tx TxInfo, c *cdc.Change) (v any, err error) {
-	o := &r.outputs[output]
-	b := m.bind(c.Rel)
-	if b.table != r.watched {
-		return nil, &EvalError{Rule: r.Name, Path: o.path(r), Offset: -1, Err: fmt.Errorf("the change is one of %s, not of %s", c.Rel, r.Table)}
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			v, err = nil, &EvalError{Rule: r.Name, Path: o.path(r), Offset: -1, Err: raised(p)}
+// appendReads lists what outputs read, all the way down.
+func appendReads(list []*reads, outputs []Output) []*reads {
+	for i := range outputs {
+		o := &outputs[i]
+		list = append(list, &o.reads)
+		if o.where != nil {
+			list = append(list, &o.where.reads)
 		}
-	}()
-	m.move(tx, c, b)
-	if o.program == nil {
-		slot := r.watched.slots[o.Column]
-		return plain(m.frame.value(m.frame.record, slot)), nil
+		list = appendReads(list, o.Members)
 	}
-	v, err = m.run(r, o.program)
-	if err != nil {
-		return nil, err
-	}
-	return plain(v), nil
-}
-
-// raised is the error of a recovered panic; what is none of ours goes on.
-func raised(p any) error {
-	if err, ok := p.(error); ok {
-		return err
-	}
-	panic(p)
-}
-
-func (o *output) path(r *Rule) string {
-	if len(r.Fields) > 0 {
-		return "fields." + o.Name
-	}
-	return "payload." + o.Name
+	return list
 }

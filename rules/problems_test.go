@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math"
@@ -128,11 +129,11 @@ func TestWrongConfigs(t *testing.T) {
 		edit(func(c *Config) { c.Endpoints = []string{"a"} }),
 		edit(func(c *Config) { c.Endpoint = ""; c.Endpoints = []string{"a", "", "a"} }),
 		edit(func(c *Config) { c.Event = "sale order confirmed" }),
-		edit(func(c *Config) { c.Fields, c.Payload = []string{"name"}, map[string]string{"name": "name"} }),
+		edit(func(c *Config) { c.Fields, c.Payload = []string{"name"}, Payload{"name": "name"} }),
 		edit(func(c *Config) { c.Fields = []string{} }),
 		edit(func(c *Config) { c.Fields = []string{"name", "nmae", "name", "order_line", "access_token"} }),
 		edit(func(c *Config) {
-			c.Payload = map[string]string{"a": "", "b": "nmae", "c": "after.nmae", "d": "partner_id.nmae", "e": "access_token", "f": "partner_id.country_id.code", "g": "state.x", "h": "partner_idd.name", "i": "upper(name)", "": "name", "j": "after"}
+			c.Payload = Payload{"a": "", "b": "nmae", "c": "after.nmae", "d": "partner_id.nmae", "e": "access_token", "f": "partner_id.country_id.code", "g": "state.x", "h": "partner_idd.name", "i": "upper(name)", "": "name", "j": "after"}
 		}),
 		edit(func(c *Config) { c.Ignore = []string{"nmae", "note"} }),
 		edit(func(c *Config) { c.Ignore = []string{"note"}; c.EachWrite = true }),
@@ -181,4 +182,48 @@ func TestProblemsAreJoined(t *testing.T) {
 	if want := []string{"0 when 6", "0 when 20", "1 model -1", "2 when 11", "2 fields[0] -1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// wrongPayloads are members that people write by mistake.
+var wrongPayloads = []any{
+	// Paths.
+	"partner_id.nmae", "partner_id.country_id.cdoe", "partner_idd.name", "partner_id.country.code", "name.x", "state.name", "partner_id.email.x", "order_line.product_id.nmae", "order_lin.name", "user_id.password", "user_id.emial", "access_token",
+	"website_ids.name", "website_ids", "message_ids.res_id", "partner_id.parent_id.parent_id.parent_id.parent_id.parent_id.parent_id.name", "partner_id.child_ids.parent_id.child_ids.access_token", `ref("partner_id.nmae").code`,
+	`ref("partner_id.name").code`, `ref("order_line.product_id").name`, `ref("partner_id.country_id")`, "after.partner_id.nmae", "before.order_line.nmae", `label("partner_id.name")`, `label("order_line.stat")`, "order_line.state == \"sale\"",
+	`partner_id.country_id.code > 5`, `order_line.qty > 5`, "parent.name", "product_tmpl_id.name", "nmae + 1",
+	"order_line.product_id.access_token", map[string]any{"each": "order_line", "where": `product_id.access_token != ""`, "order": "access_token", "fields": []any{"name"}}, `label("access_token")`, `ref("user_id").password`,
+	// Values that are tables.
+	5, true, []any{"name"}, map[string]any{}, map[string]any{"value": 5}, map[string]any{"value": "nmae"}, map[string]any{"value": "after.nmae"}, map[string]any{"value": "name", "defualt": "x"}, map[string]any{"value": "name", "default": []any{}}, map[string]any{"value": "name", "lang": 5},
+	map[string]any{"value": "name", "currency": "state"}, map[string]any{"city": "partner_id.ctiy", "deep": map[string]any{"x": "nmae", "": "name"}}, map[string]any{"fields": []any{"name"}, "order": "id"},
+	// Rows.
+	map[string]any{"each": "order_lines", "fields": []any{"name"}}, map[string]any{"each": "partner_id", "fields": []any{"name"}}, map[string]any{"each": "name", "fields": []any{"name"}}, map[string]any{"each": 5}, map[string]any{"each": "order_line"}, map[string]any{"each": "order_line", "fields": "name"},
+	map[string]any{"each": "order_line", "fields": []any{}}, map[string]any{"each": "order_line", "fields": []any{"nmae", 5, "name", "name", "product_id.name"}}, map[string]any{"each": "order_line", "wher": "qty > 0", "fields": []any{"name"}},
+	map[string]any{"each": "order_line", "where": "qyt > 0", "fields": []any{"name"}}, map[string]any{"each": "order_line", "where": "qty", "fields": []any{"name"}}, map[string]any{"each": "order_line", "where": 5, "fields": []any{"name"}}, map[string]any{"each": "order_line", "where": `name > 5 || changed("name")`, "fields": []any{"name"}},
+	map[string]any{"each": "order_line", "order": "sequenc desc", "fields": []any{"name"}}, map[string]any{"each": "order_line", "order": "sequence down, name, name", "fields": []any{"name"}}, map[string]any{"each": "order_line", "order": 5, "limit": int64(0), "archived": "yes", "fields": []any{"name"}},
+	map[string]any{"each": "order_line", "limit": int64(10_001), "fields": map[string]any{"sku": "product_id.defualt_code", "p": "parent.nmae", "state": `label("stat")`, "b": `became("state", "sale")`, "t": map[string]any{"each": "tax_id", "fields": []any{"name"}}}},
+	map[string]any{"each": "order_line.tax_ids", "fields": []any{"name"}}, map[string]any{"each": "website_ids", "fields": []any{"name"}}, map[string]any{"each": "partner_id.name.x", "fields": []any{"name"}}, map[string]any{"each": "order_line", "where": "", "fields": map[string]any{}},
+}
+
+func TestWrongPayloads(t *testing.T) {
+	cat := salesCatalog()
+	var b strings.Builder
+	for _, member := range wrongPayloads {
+		_, err := Compile([]Config{rule(Config{Payload: Payload{"x": member}})}, cat)
+		text, _ := json.Marshal(member)
+		fmt.Fprintf(&b, "%s\n%s\n", strings.Repeat("-", 80), text)
+		if err == nil {
+			b.WriteString("accepted\n")
+			continue
+		}
+		b.WriteString(render(err))
+	}
+	deep := map[string]any{"name": "name"}
+	for range 12 {
+		deep = map[string]any{"deeper": deep}
+	}
+	for _, c := range []Config{{Payload: Payload{"x": deep}}, {Exclude: []string{"nmae", "name", "name", "order_line", "access_token"}}, {Exclude: []string{"name"}, Fields: []string{"name"}}, {Fields: []string{"partner_id.name"}}} {
+		_, err := Compile([]Config{rule(c)}, cat)
+		b.WriteString(strings.Repeat("-", 80) + "\n" + render(err))
+	}
+	golden(t, "payloads.golden", b.String())
 }

@@ -45,8 +45,10 @@ var grammar = map[string][]string{
 	"text": {
 		"lower(%text)", "upper(%text)", "trim(%text)", "%text + %text", "(%text) ?? \"none\"", "string(%number)", "string(%date)", "string(%bool)", "string(%text)", "join(%texts, \",\")", "replace(%text, \"a\", \"b\")", "(%text)[0:2]",
 		"trimPrefix(%text, %text)", "repeat(%text, 2)", "label(\"state\")", "first(%texts)", "(%date).Format(\"2006\")", "toBase64(%text)", "(%bool) ? (%text) : nil",
+		"slug(%text)", "plainText(%text)", "sha256(%text)", "sha256(%number)", "fixed(%number, 2)", "padLeft(%number, 5, \"0\")", "padLeft(%text, 3, %text)", "default(%text, \"none\")", "timeIn(%date, \"Europe/Paris\")",
+		`replaceMatches(%text, "a+", %text)`,
 	},
-	"date":    {"%date + duration(\"1h\")", "%date - duration(\"1d\")", "(%date) ?? now()", "date(%date)", "now()", "(%date).AddDate(0, 1, 0)", "date(\"2026-01-01\")"},
+	"date":    {"%date + duration(\"1h\")", "%date - duration(\"1d\")", "(%date) ?? now()", "date(%date)", "now()", "(%date).AddDate(0, 1, 0)", "date(\"2026-01-01\")", "dateIn(%date, \"Asia/Tokyo\")"},
 	"numbers": {"filter(%numbers, # > %number)", "map(%numbers, # + 1)", "sort(%numbers)", "sortBy(%numbers, -#)", "reverse(%numbers)", "concat(%numbers, %numbers)", "uniq(%numbers)", "[%number, %number]", "1..3", "take(%numbers, 1)", "(%numbers) ?? []"},
 	"texts":   {"map(%texts, upper(#))", "split(%text, \",\")", "sort(%texts, \"desc\")", "[%text]", "keys(%json)", "flatten([%texts, %texts])"},
 	"json":    {"%json.a", "%json[\"a\"][1]", "(%json) ?? {}"},
@@ -149,7 +151,7 @@ func TestNullNeverRaises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		class := rapid.SampledFrom([]string{"bool", "number", "text", "date", "numbers", "texts"}).Draw(rt, "class")
 		expr := drawExpression(rt, class, 4)
-		set, err := Compile([]Config{rule(Config{Payload: map[string]string{"x": "(" + expr + ")"}})}, cat)
+		set, err := Compile([]Config{rule(Config{Payload: Payload{"x": "(" + expr + ")"}})}, cat)
 		if err != nil {
 			rt.Fatalf("%s", render(err))
 		}
@@ -190,7 +192,7 @@ func TestNullNeverRaisesExhaustively(t *testing.T) {
 					}
 				}
 				expr = strings.ReplaceAll(expr, "%column", "name")
-				set := mustCompile(t, cat, Config{Payload: map[string]string{"x": expr}})
+				set := mustCompile(t, cat, Config{Payload: Payload{"x": expr}})
 				m := set.NewMatcher()
 				for _, c := range changes {
 					count++

@@ -1,120 +1,110 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 
 	"walhook/cdc"
 )
 
-// Ref is a related row that rules need for a change: what a many2one column of
-// the changed row points to.
-type Ref struct {
-	Schema, Table string
-	ID            int64
-	Columns       []string // sorted; shared, not to be changed
-}
-
-// Related holds related rows that have been fetched beforehand. It is valid for one Match or Eval at least.
-type Related interface {
-	// Row returns a row by its id. It reports false when there is none, which makes
-	// its fields NULL: the row may have been deleted since.
-	Row(schema, table string, id int64) (cdc.Row, bool)
-}
-
-// Refs appends to dst the related rows that [Matcher.Match] and [Matcher.Eval] need
-// for c: those of rules that may match it, judging by what can be judged without them.
-func (m *Matcher) Refs(dst []Ref, c *cdc.Change) []Ref {
-	w, rules := m.begin(TxInfo{Time: m.frame.tx.Time}, c) // conditions that look at the transaction are not evaluated
-	if w == nil || len(w.targets) == 0 {
+// Missing appends to dst the related rows that [Matcher.Match] and the rule's outputs need for c and that tx.Related does not hold yet: those
+// of rules that may match it, judging by what is there. Fetch them, and ask again until nothing is missing. What a payload needs
+// is not asked for before the condition is certain.
+func (m *Matcher) Missing(dst []Ref, tx TxInfo, c *cdc.Change) []Ref {
+	w, rules := m.begin(tx, c)
+	if w == nil {
 		return dst
 	}
-	f := &m.frame
-	have := len(dst)
+	if ref, wanted := w.wanting(tx, c); wanted {
+		return append(dst, ref) // all else hangs on the record's own row
+	}
+	if len(w.places) == 0 {
+		return dst
+	}
+	x := missing{frame: &m.frame, dst: dst, have: len(dst)}
 	for _, r := range rules {
-		if !r.refers || !m.mayMatch(r) {
+		if len(r.whenNeeds) == 0 && len(r.outputNeeds) == 0 || !m.meant(r, c) {
 			continue
 		}
-		for _, i := range r.targets {
-			t := &w.targets[i]
-			v := f.record.read(t.slot)
-			if v.State != cdc.Present {
-				continue // of NULL nothing is needed; the unknown fails in Match
-			}
-			id, ok := parseNum(string(v.Text))
-			n, whole := id.whole()
-			if !ok || !whole {
-				continue
-			}
-			ref := Ref{Schema: t.schema, Table: t.table, ID: n, Columns: t.columns}
-			if !slices.ContainsFunc(dst[have:], func(o Ref) bool {
-				return o.ID == ref.ID && o.Table == ref.Table && o.Schema == ref.Schema && slices.Equal(o.Columns, ref.Columns)
-			}) {
-				dst = append(dst, ref)
-			}
+		may, certain := m.mayMatch(r)
+		switch {
+		case may && !certain:
+			x.record(r.whenNeeds)
+		case may:
+			x.record(r.outputNeeds)
 		}
 	}
-	return dst
+	return x.dst
 }
 
-// mayMatch evaluates a rule's condition as far as it goes without related rows and without
-// the transaction.
-func (m *Matcher) mayMatch(r *Rule) bool {
+// mayMatch evaluates a rule's condition as far as it goes with the related rows that are there; it is certain if that is to the end.
+func (m *Matcher) mayMatch(r *Rule) (may, certain bool) {
 	f := &m.frame
-	if !f.change.Raw && f.change.Op == cdc.Write {
+	if !r.takes(f.change) {
+		return false, true
+	}
+	if !f.change.Raw && f.change.Op == cdc.Write && !hasLines(f.change) {
 		if changed, known := f.written(r); known && !changed {
-			return false
+			return false, true
 		}
 	}
-	if r.when == nil || r.when.reads.tx {
-		return true
+	if r.when == nil {
+		return true, true
 	}
 	f.collecting, f.missing = true, false
 	ok, err := m.condition(r)
 	f.collecting = false
-	return f.missing || err != nil || ok
+	return f.missing || err == nil && ok, !f.missing
 }
 
-// relatedValue reads ref("many2one").column: NULL when the column is NULL or the row is gone.
-func (f *frame) relatedValue(i int) any {
-	ref := &f.table.refs[i]
-	t := &f.table.targets[ref.target]
-	if f.collecting {
-		f.missing = true
-		return nil
+// missing collects the rows that are not there.
+type missing struct {
+	frame *frame
+	dst   []Ref
+	have  int // how many of dst are others'
+}
+
+// record looks at what is needed of the record's relations.
+func (x *missing) record(needs []*need) {
+	for _, n := range needs {
+		x.need(n, *x.frame.version(n.place.of).row)
 	}
-	c := &f.related[i]
-	if c.generation == f.generation {
-		return column{c}
+}
+
+// need looks at one relation of a row, and then at those of the rows that it leads to.
+func (x *missing) need(n *need, above cdc.Row) {
+	column := n.place.key
+	rel := above.Relation()
+	if rel == nil {
+		return
 	}
-	pointer := f.value(f.record, t.slot)
-	if pointer == nil {
-		return nil
+	v := n.place.pointerAs.read(above.Value(rel.Column(column)), x.frame.change)
+	if v.State != cdc.Present {
+		return // of NULL nothing is needed; the unknown fails in Match
 	}
-	id, ok := asNum(pointer).whole()
-	if !ok {
-		raise("cannot read %q as the id of a record", textForm(pointer))
+	id, err := strconv.ParseInt(string(v.Text), 10, 64)
+	if err != nil {
+		return
 	}
-	name := func() string { return fmt.Sprintf("ref(%q).%s", f.table.columns[t.slot], ref.column) }
-	if f.tx.Related == nil {
-		raise("%s: no related rows were fetched", name())
+	var rows []cdc.Row
+	fetched := false
+	if related := x.frame.tx.Related; related != nil {
+		rows, fetched = related.Rows(n.place.link, id)
 	}
-	row, ok := f.tx.Related.Row(t.schema, t.table, id)
-	if !ok || row.Image == cdc.ImageNone {
-		return nil
+	if !fetched {
+		x.add(Ref{Link: n.place.link, ID: id})
+		return
 	}
-	at := -1
-	if row.Relation() != nil {
-		at = row.Relation().Column(ref.column)
+	for _, row := range rows {
+		for _, below := range n.below {
+			x.need(below, row)
+		}
 	}
-	v := row.Value(at)
-	switch {
-	case at < 0:
-		panic(&MissingError{Name: name(), Rel: row.Relation(), Err: ErrNoColumn})
-	case v.State == cdc.Null:
-		return nil
-	case v.State == cdc.Unknown:
-		panic(&MissingError{Name: name(), Rel: row.Relation(), Err: cdc.ErrUnknown})
+}
+
+// add looks for the same Ref among the last ones only: many lines can have many products, and to ask for one twice costs little.
+func (x *missing) add(ref Ref) {
+	if !slices.Contains(x.dst[max(x.have, len(x.dst)-64):], ref) {
+		x.dst = append(x.dst, ref)
 	}
-	return c.hold(v, f.generation)
 }

@@ -21,12 +21,27 @@ type Rule struct {
 	watched *watched
 	ops     []cdc.Op
 	when    *program // nil: always
-	outputs []output
-	old     []string // why the rule needs old values; empty when it does not
+	outputs []Output
 
-	refers        bool  // the condition or the payload reads related rows
-	targets       []int // of watched.targets
-	relatedTables []*catalog.Table
+	splitting *splitting // nil: one event makes one delivery for each endpoint
+
+	old []string // why the rule needs old values; empty when it does not
+
+	Schedule *Schedule // of a rule on schedule; nil of all others
+	narrowed *narrowing
+
+	archiving archiving
+	echoes    echoes
+	rollups   []*Rollup
+	cascades  []cascade
+
+	readings map[string]*reading // of columns that are not seen as they are stored, besides booleans
+
+	unfit error // why events that match are parked, see Settings.CompileFitting; nil when the rule fits
+
+	whenNeeds, outputNeeds []*need  // related rows that the condition reads, and the payload
+	shows                  []string // columns of the record that the payload reads
+	relatedTables          []*catalog.Table
 }
 
 // EventName returns the event type of a change that matched: the rule's own, or "<model>.<op>".
@@ -57,10 +72,18 @@ type Need struct {
 
 // Set is a compiled set of rules for one catalog. It is immutable and safe for concurrent use.
 type Set struct {
-	rules   []*Rule
-	watched map[tableName]*watched
-	slots   int // the most slots and related columns of any table
-	refs    int
+	rules    []*Rule
+	watched  map[tableName]*watched
+	cat      *catalog.Catalog
+	links    links
+	warnings []*Problem
+	odoo     string                  // the schema of Odoo's tables; "" when the database is not Odoo's
+	rollups  map[tableName][]*Rollup // of active rules, by the table whose changes they gather
+
+	cascades map[tableName][]cascade // of tables that active rules are on unlink of
+	leads    map[tableName]bool      // the tables that these keys point to
+
+	slots int // the most slots of any table
 }
 
 type tableName struct{ schema, table string }
@@ -72,7 +95,7 @@ func (s *Set) Rules() []*Rule { return s.rules }
 func (s *Set) Needs() []Need {
 	needs := make(map[*catalog.Table]*Need)
 	for _, r := range s.rules {
-		if !r.IsActive() {
+		if !r.IsActive() || r.Schedule != nil || r.on(cdc.Message) {
 			continue
 		}
 		n := needs[r.Table]
@@ -84,6 +107,9 @@ func (s *Set) Needs() []Need {
 		n.Net = n.Net || !r.EachWrite
 		n.Full = n.Full || len(r.old) > 0
 		n.Why = append(n.Why, r.old...)
+		for _, ru := range r.rollups {
+			ru.need(needs)
+		}
 	}
 	out := make([]Need, 0, len(needs))
 	for _, n := range needs {
@@ -116,11 +142,13 @@ func compareTables(a, b *catalog.Table) int {
 
 // Wants says whether any active rule watches a table, for cdc's decoder: net changes, raw ones.
 func (s *Set) Wants(schema, table string) (net, raw bool) {
+	rolled := len(s.rollups[tableName{schema, table}]) > 0 || s.leads[tableName{schema, table}]
 	w := s.watched[tableName{schema, table}]
 	if w == nil {
-		return false, false
+		return rolled, false
 	}
-	return w.wants()
+	net, raw = w.wants()
+	return net || rolled, raw
 }
 
 // TxInfo is what conditions see of the transaction.
@@ -128,11 +156,12 @@ type TxInfo struct {
 	XID     uint32
 	LSN     cdc.LSN
 	Time    time.Time // commit time: now() and tx.time
-	Related Related   // rows for ref("…"), see [Matcher.Refs]; may be nil when no rule refers to any
+	Related Related   // rows for ref("…"), see [Matcher.Missing]; may be nil when no rule refers to any
 }
 
 // Match is one rule that applies to a change, or whose condition failed (Err).
 type Match struct {
 	Rule *Rule
 	Err  error // *EvalError: park the event
+	Echo bool  // made by a user whose changes the rule leaves out: nothing to send, or to park
 }

@@ -16,7 +16,7 @@ import (
 // evaluate runs an expression as a payload entry.
 func evaluate(t testing.TB, expr string, c *cdc.Change) (any, error) {
 	t.Helper()
-	set := mustCompile(t, testCatalog(), Config{Payload: map[string]string{"x": expr}})
+	set := mustCompile(t, testCatalog(), Config{Payload: Payload{"x": expr}})
 	return set.NewMatcher().Eval(set.Rules()[0], 0, testTx, c)
 }
 
@@ -162,10 +162,13 @@ func TestExpressionErrors(t *testing.T) {
 		{write, `1..1000000`, "a range of more than 20000 numbers", 1},
 		{write, `all(1..100, all(1..500, true))`, "the expression visits or makes too many elements", 12},
 		{write, `let a = 1..5000; map(a, a)`, "the expression visits or makes too many elements", 17},
+		{write, `reduce(1..9999, #acc + "xxxxxxxxxxxxxxxxxxxxxxxx", "")`, "the expression visits or makes too many elements", 21},
+		{write, `all(1..9999, upper(repeat("x", 9999)) != "")`, "the expression visits or makes too many elements", 19},
+		{write, `any(1..9999, sha256(repeat("x", 200000)) == "")`, "the expression visits or makes too many elements", 20},
 		{write, `reduce(1..99, [#acc, #acc], "x")`, "the expression visits or makes too many elements", 14},
 		{write, `reduce(1..99, concat(#acc, #acc), [["x"]])`, "the expression visits or makes too many elements", 14},
 		{write, `fromJSON("{")`, "cannot read JSON: unexpected EOF", 0},
-		{write, `ref("partner_id").name`, `ref("partner_id").name: no related rows were fetched`, 18},
+		{write, `ref("partner_id").name + ""`, `ref("partner_id"): no related rows were fetched`, 18},
 		{unknown("note"), `after.note == "x"`, "after.note: " + cdc.ErrUnknown.Error(), 11},
 		{unknown("note"), `before.note`, "before.note: the old row is not in WAL", 7},
 		{unknown("name"), `changed("state")`, "before.state: the old row is not in WAL", 0},

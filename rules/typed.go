@@ -20,9 +20,11 @@ import (
 
 // Names in the typed environment that no expression can spell.
 const (
-	typeAny     = "any value"
-	typeTime    = "any date"
-	typeRelated = "related by "
+	typeAny  = "any value"
+	typeTime = "any date"
+	typePath = "path "
+	typeText = "any text"
+	typeCall = "any function"
 )
 
 // typecheck lets expr's checker look for operators and functions that do not fit their
@@ -72,14 +74,21 @@ func (x *expression) environment() types.Map {
 		nameTx:    types.Map{"xid": types.Int, "lsn": types.String, "time": types.TypeOf(time.Time{})},
 		typeAny:   types.Any,
 		typeTime:  types.TypeOf(time.Time{}),
+		typeText:  types.String,
+		typeCall:  types.TypeOf((func(...any) any)(nil)),
+	}
+	gatheredTypes(env)
+	for name, t := range transforms {
+		env[name] = t.typ
+	}
+	for _, name := range x.params {
+		env[name] = types.Any
 	}
 	if integerKey(x.shape) {
 		env[nameID] = types.Int
 	}
-	for _, r := range x.reads.related {
-		if to, _, _ := x.shape.many2one(x.cat, r.many2one); to.table != nil {
-			env[typeRelated+r.many2one] = to.types()
-		}
+	for i, p := range x.paths {
+		env[fmt.Sprint(typePath, i)] = types.Map{typePath: p.typ()}
 	}
 	return env
 }
@@ -100,8 +109,8 @@ func (s shape) types() types.Map {
 	for i := range s.table.Columns {
 		c := &s.table.Columns[i]
 		row[c.Name] = typeOf(c.Type)
-		if what, _ := s.perKey(c.Name); what != "" {
-			row[c.Name] = types.Map{types.Extra: types.Any}
+		if as := s.reading(c.Name, locale{}); as != nil {
+			row[c.Name] = typeOf(as.typ)
 		}
 	}
 	return row
@@ -211,6 +220,8 @@ func (x *expression) misfitRemedy(root ast.Node, from int, message string) strin
 	switch {
 	case strings.HasPrefix(message, "a condition"):
 		return "compare it with something"
+	case strings.HasPrefix(message, "cannot compare") && has("list"):
+		return "write any(list, # == value), or value in list"
 	case strings.HasPrefix(message, "contains") && has("list"):
 		return "write value in list"
 	case has("date", "text"):
@@ -234,9 +245,6 @@ func (x *expression) fieldRemedy(n ast.Node, message string) string {
 	name, ok := m.Property.(*ast.StringNode)
 	if _, row := isRow(m.Node); !ok || !row {
 		return ""
-	}
-	if what, example := x.shape.perKey(name.Value); what != "" {
-		return fmt.Sprintf("field %q is %s; write after.%s or before.%s", name.Value, what, example, example)
 	}
 	if x.shape.model == nil || !strings.Contains(message, "text") {
 		return ""

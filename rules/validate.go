@@ -54,11 +54,18 @@ func (c *ruleCompiler) operations() []cdc.Op {
 			c.fail(path, fmt.Sprintf("%q is listed twice", name), "")
 		case op != 0:
 			ops = append(ops, op)
-		case name == "message", name == "schedule":
-			c.fail(path, fmt.Sprintf("%q is not available in this version", name), "the operations are create, write and unlink")
+		case name == opArchive, name == opUnarchive:
+			if slices.Index(c.config.On, name) < i {
+				c.fail(path, fmt.Sprintf("%q is listed twice", name), "")
+			}
+		case occasions[name].op != 0:
+			ops = append(ops, occasions[name].op)
 		default:
 			c.fail(path, fmt.Sprintf("unknown operation %q", name), opRemedy(name))
 		}
+	}
+	if !slices.Contains(ops, cdc.Write) && (slices.Contains(c.config.On, opArchive) || slices.Contains(c.config.On, opUnarchive)) {
+		ops = append(ops, cdc.Write) // of which archiving picks those that it is
 	}
 	return ops
 }
@@ -71,6 +78,10 @@ func (c *ruleCompiler) endpoints() []string {
 		c.fail("endpoints", "a rule has endpoint or endpoints, not both", "")
 	case one != "":
 		return []string{one}
+	case many == nil && c.config.Split.covered():
+		return c.config.EndpointNames()
+	case many == nil && c.config.Split != nil && c.config.Split.Endpoints != nil:
+		return nil // which is a problem of split
 	case len(many) == 0:
 		c.fail("endpoint", "a rule needs an endpoint", `write endpoint = "…" with the name of an [endpoints.…] table`)
 	}
@@ -98,6 +109,9 @@ func (c *ruleCompiler) checkEvent() {
 
 // shape finds the table to watch. It reports false after a problem that leaves none.
 func (c *ruleCompiler) shape() (shape, bool) {
+	if c.occasion() == onMessage {
+		return c.messageShape()
+	}
 	model, table := c.config.Model, c.config.Table
 	var s shape
 	switch {

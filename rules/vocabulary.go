@@ -29,7 +29,7 @@ const (
 
 // members are the fields of the names that have a fixed set of them.
 var members = map[string][]string{
-	nameUser: {"id"},
+	nameUser: {"id", "login", "name"},
 	nameTx:   {"xid", "lsn", "time"},
 }
 
@@ -40,6 +40,18 @@ var signatures = map[string]string{
 	funcEntered: `entered("field", [value, …])`,
 	funcLabel:   `label("field")`,
 	funcRef:     `ref("partner_id").name`,
+	funcRolled:  `rolled("order_line")`,
+	funcLines:   `lines("order_line").added`,
+
+	"fixed":          `fixed(after.amount_total, 2)`,
+	"padLeft":        `padLeft(after.id, 8, "0")`,
+	"slug":           `slug(after.name)`,
+	"plainText":      `plainText(after.note)`,
+	"replaceMatches": `replaceMatches(after.phone, "[^0-9+]", "")`,
+	"sha256":         `sha256(after.email)`,
+	"default":        `default(after.ref, "none")`,
+	"dateIn":         `dateIn(after.date_order, "Europe/Paris")`,
+	"timeIn":         `timeIn(after.date_order, "Europe/Paris")`,
 }
 
 // refused are functions of expr that rules do without, with what to do instead.
@@ -54,6 +66,13 @@ var refused = map[string]string{
 	"random":   "expressions give the same result each time they are run",
 	"rand":     "expressions give the same result each time they are run",
 	"today":    "write date(now())",
+}
+
+// otherwords are functions of other languages, in small letters, with what there is here.
+var otherwords = map[string]string{
+	"sha1": signatures["sha256"], "md5": signatures["sha256"], "hash": signatures["sha256"], "striphtml": signatures["plainText"], "striptags": signatures["plainText"], "html2text": signatures["plainText"],
+	"tofixed": signatures["fixed"], "format": signatures["fixed"], "lpad": signatures["padLeft"], "zfill": signatures["padLeft"], "padstart": signatures["padLeft"], "regexreplace": signatures["replaceMatches"],
+	"replaceall": signatures["replaceMatches"], "slugify": signatures["slug"], "substring": "after.name[0:5]", "substr": "after.name[0:5]", "left": "after.name[0:5]", "length": "len(after.name)", "ifnull": "a ?? b", "nvl": "a ?? b",
 }
 
 // synonyms are words of other languages, with what they are called here.
@@ -76,7 +95,7 @@ var methods = map[string]bool{
 // reserved says whether a name has a meaning that a variable must not hide.
 func reserved(name string) bool {
 	switch name {
-	case nameBefore, nameAfter, nameOp, nameModel, nameID, nameUser, nameTx:
+	case nameBefore, nameAfter, nameOp, nameModel, nameID, nameUser, nameTx, nameCascade:
 		return true
 	}
 	_, own := signatures[name]
@@ -85,7 +104,7 @@ func reserved(name string) bool {
 
 // names lists what can stand alone in an expression.
 func names() []string {
-	return []string{nameBefore, nameAfter, nameOp, nameModel, nameID, nameUser, nameTx, "nil", "true", "false"}
+	return []string{nameBefore, nameAfter, nameOp, nameModel, nameID, nameUser, nameTx, nameCascade, "nil", "true", "false"}
 }
 
 // functionNames lists what can be called.

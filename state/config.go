@@ -58,6 +58,9 @@ type Config struct {
 	// Alerts name the endpoint that is told when another one is disabled, fails, or recovers. Default: nobody is told.
 	Alerts Alerts
 
+	// Record says what is kept of changes for trying rules out. Default: nothing.
+	Record Record
+
 	// Trace is told of what maintenance does. Default: nobody is.
 	Trace Trace
 
@@ -72,6 +75,7 @@ type Trace struct {
 	Dropped       func(DroppedPartition)     // retention dropped a day of the log
 	LogFull       func(status.LogState)      // the log has grown beyond its limit and nothing more may be dropped, or is within it again
 	UpkeepFailed  func(task string, err error)
+	RecordFull    func(full bool)  // recording has paused for want of room, or goes on
 	Queue         func(QueueAlarm) // a queue has come close to its limit, reached it, or left it
 	CommitInDoubt func(error)      // the connection broke during COMMIT; the outcome is being looked up
 }

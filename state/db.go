@@ -35,6 +35,8 @@ type DB struct {
 	stats  statistics
 	oldest oldest
 
+	recordFull atomic.Bool // there is no room to record more
+
 	renewed atomic.Pointer[renewed] // what Reconfigure has changed; nil before
 }
 

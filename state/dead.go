@@ -148,9 +148,9 @@ func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) 
 	const move = `WITH gone AS (
 			DELETE FROM {schema}.dead_letter x USING unnest($1::bigint[], $2::bigint[]) u (was, becomes) WHERE x.seq = u.was RETURNING x.*, u.becomes AS new_seq
 		), logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again, format, headers)
 			SELECT new_seq, (now() AT TIME ZONE 'UTC')::date, id, endpoint, lane, rule, event, model, record, op, late OR NOT holds, commit_lsn, xid, commit_at, now(),
-				content_type, body, epoch, sequence, true FROM gone
+				content_type, body, epoch, sequence, true, format, headers FROM gone
 			WHERE NOT EXISTS (SELECT FROM {schema}.delivery d WHERE d.day = (now() AT TIME ZONE 'UTC')::date AND d.seq = gone.new_seq)
 		), tallied AS (
 			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes)

@@ -11,7 +11,7 @@ import (
 	"walhook/internal/failpoint"
 )
 
-// enqueueColumns are the arrays $1…$15, $26 and $31 of one statement: a delivery per element. enqueue writes position, log, queue and lanes in one
+// enqueueColumns are the arrays $1…$15, $26, $31, $33 and $34 of one statement: a delivery per element; the last two are empty when all are standard. enqueue writes position, log, queue and lanes in one
 // statement, all or nothing: with the source row that its compare-and-set did not find, everything joins to nothing (invariant 2). It
 // finds it only for the process that is the reader, see [Reader], and only at the position that the batch starts from.
 //
@@ -37,13 +37,14 @@ WITH me AS (
 	WHERE reader = $19 AND lsn = $20::text::pg_lsn AND open_lsn = $21::text::pg_lsn AND open_count = $22 %[1]s
 	RETURNING last_seq - cardinality($1::text[]) AS base, epoch, %[3]s AS last, ctid AS tid, (now() AT TIME ZONE 'UTC')::date AS day, (SELECT id FROM me) AS me
 ), logged AS (
-	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
+	INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, format, headers)
 	SELECT u.seq, u.day, u.id, u.endpoint, u.lane, u.rule, u.event, u.model, u.record, u.op, false, u.lsn::pg_lsn, u.xid, u.commit_at, now(), u.content_type, u.body,
-		u.epoch, u.last[u.which] - u.back
+		u.epoch, u.last[u.which] - u.back, nullif(u.format, ''), nullif(u.headers, '')::json
 	FROM (SELECT generate_series(s.base + 1, s.base + cardinality($1::text[])) AS seq, s.day, s.epoch, s.last, unnest($1::text[]) AS id, unnest($2::text[]) AS endpoint,
 		unnest($3::text[]) AS lane, unnest($4::text[]) AS rule, unnest($5::text[]) AS event, unnest($6::text[]) AS model, unnest($7::text[]) AS record,
 		unnest($8::text[]) AS op, unnest($9::text[]) AS lsn, unnest($10::bigint[]) AS xid, unnest($11::timestamptz[]) AS commit_at,
-		unnest($12::text[]) AS content_type, unnest($13::bytea[]) AS body, unnest($26::bigint[]) AS back, unnest($31::integer[]) AS which FROM source s) u
+		unnest($12::text[]) AS content_type, unnest($13::bytea[]) AS body, unnest($26::bigint[]) AS back, unnest($31::integer[]) AS which,
+		unnest($33::text[]) AS format, unnest($34::text[]) AS headers FROM source s) u
 ), queued AS (
 	INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes)
 	SELECT u.endpoint, u.lane, u.seq, u.day, u.bytes
@@ -79,6 +80,13 @@ var (
 // Deliveries behind a lane that exists stay in the table until Finish or Claim hands them out. Deliveries of endpoints
 // that are over their limit take their numbers and are not enqueued: their Seq stays 0, and the table gap tells.
 func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(endpoint string, deliveries int) bool) ([]delivery.Lane, error) {
+	return p.enqueueAfter(ctx, batch, take, nil)
+}
+
+// enqueueAfter is Enqueue for a batch that does not move the position: first, unless it is nil, runs before it in the same transaction, has the source row
+// locked when it returns, and returns the position.
+func (p *Process) enqueueAfter(ctx context.Context, batch *delivery.Batch, take func(endpoint string, deliveries int) bool,
+	first func(context.Context, *transaction) (delivery.Position, error)) ([]delivery.Lane, error) {
 	if p.lost.Load() {
 		return nil, ErrLeaseLost
 	}
@@ -100,7 +108,8 @@ func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(
 	for i, k := range g.keys {
 		wanted[i] = take != nil && take(k.endpoint, len(g.lanes[k]))
 	}
-	args := append(p.enqueueArgs(&within, g, wanted), back, numbers.endpoints, numbers.counts, rows, bytes, numbers.which(a.admitted), g.priorities())
+	formats, headers := formatColumns(a.admitted)
+	args := append(p.enqueueArgs(&within, g, wanted), back, numbers.endpoints, numbers.counts, rows, bytes, numbers.which(a.admitted), g.priorities(), formats, headers)
 	var r enqueued
 	err = p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "enqueue", func(t *transaction) error {
@@ -108,9 +117,23 @@ func (p *Process) Enqueue(ctx context.Context, batch *delivery.Batch, take func(
 			if err != nil {
 				return err
 			}
+			if first != nil {
+				at, err := first(ctx, t)
+				if err != nil {
+					return err
+				}
+				within.From, within.To = at, at
+				copy(args[positionArgs:], positionColumns(&within))
+			}
 			if r, err = p.enqueue(ctx, t, &within, args); err == nil && a.limited() {
 				numbers.assign(a.parked, numbers.back(a.admitted, a.parked), r.epoch, r.last)
 				err = a.note(ctx, p.db, t)
+			}
+			if err == nil {
+				err = p.db.record(ctx, t, batch.Recorded)
+			}
+			if err == nil {
+				err = p.db.noteUpgrade(ctx, t, batch.Upgrade)
 			}
 			if err == nil && !aside.empty() {
 				r.assign(a.admitted, numbers, back)
@@ -247,10 +270,16 @@ func (p *Process) enqueueArgs(batch *delivery.Batch, g grouped, wanted []bool) [
 	p.mu.Lock()
 	tid := p.tid
 	p.mu.Unlock()
-	return []any{id, endpoint, lane, rule, event, model, record, op, lsn, xid, at, ctype, body, bytes,
-		laneEndpoints, laneKeys, wanted, tid, p.id,
-		batch.From.LSN.String(), batch.From.Open.String(), batch.From.Count,
-		batch.To.LSN.String(), batch.To.Open.String(), batch.To.Count}
+	return append([]any{id, endpoint, lane, rule, event, model, record, op, lsn, xid, at, ctype, body, bytes,
+		laneEndpoints, laneKeys, wanted, tid, p.id}, positionColumns(batch)...)
+}
+
+// positionArgs is where the positions begin in the statement's arguments, $20.
+const positionArgs = 19
+
+// positionColumns are the arguments $20…$25.
+func positionColumns(batch *delivery.Batch) []any {
+	return []any{batch.From.LSN.String(), batch.From.Open.String(), batch.From.Count, batch.To.LSN.String(), batch.To.Open.String(), batch.To.Count}
 }
 
 // park writes parked events. One that is parked already, as it was tried again, takes the new error.

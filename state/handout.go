@@ -101,14 +101,19 @@ func ration(all []found) (now, later []found) {
 }
 
 // logColumns are read by scanDelivery, in this order.
-const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body, epoch, sequence`
+const logColumns = `seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn::text, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, format, headers`
 
 func scanDelivery(row pgx.CollectableRow) (*delivery.Delivery, error) {
 	var d delivery.Delivery
 	var lsn string
 	var xid int64
-	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &d.Late, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body, &d.Epoch, &d.Sequence)
+	var format *string
+	var headers []byte
+	err := row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &d.Late, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Body, &d.Epoch, &d.Sequence, &format, &headers)
 	if err != nil {
+		return nil, err
+	}
+	if err := setFormat(&d, format, headers); err != nil {
 		return nil, err
 	}
 	d.XID = uint32(xid)

@@ -112,7 +112,7 @@ func (f Filter) limit() int {
 
 // listed are the columns of a Listed, from log row d, queue row q, lane l, row w of waiting, dead letter x and last attempt a.
 const listedFrom = `
-	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type, d.epoch, d.sequence,
+	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type, d.epoch, d.sequence, d.format, d.headers,
 		coalesce(q.attempts, x.attempts, a.number, 0),
 		CASE WHEN q.attempts = 0 THEN 'pending' WHEN q.attempts > 0 THEN 'retrying' WHEN x.seq IS NOT NULL THEN 'dead'
 			WHEN a.result = 'delivered' THEN 'delivered' WHEN w.seq IS NOT NULL THEN 'waiting'
@@ -129,10 +129,15 @@ func scanListed(row pgx.CollectableRow) (l Listed, err error) {
 	var lsn string
 	var xid int64
 	var due, ended *time.Time
+	var format *string
+	var headers []byte
 	d := &l.Delivery
-	err = row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Epoch, &d.Sequence,
+	err = row.Scan(&d.Seq, &d.ID, &d.Endpoint, &d.Lane, &d.Rule, &d.Event, &d.Model, &d.Record, &d.Op, &lsn, &xid, &d.CommitAt, &d.Enqueued, &d.ContentType, &d.Epoch, &d.Sequence, &format, &headers,
 		&d.Attempts, &l.State, &l.Held, &l.Late, &due, &l.Reason, &l.Status, &ended, &l.Bytes, &l.Disabled)
 	if err != nil {
+		return l, err
+	}
+	if err := setFormat(d, format, headers); err != nil {
 		return l, err
 	}
 	d.XID, l.Due, l.Ended = uint32(xid), timeOf(due), timeOf(ended)

@@ -12,8 +12,8 @@ import (
 
 // Alerts name the endpoint that is told about other endpoints.
 type Alerts struct {
-	Endpoint string // "" for none
-	Ordering string // of that endpoint
+	Endpoint string                  // "" for none
+	Config   delivery.EndpointConfig // of that endpoint
 }
 
 // about says whether the alert endpoint is told about an endpoint: about itself it is not, that would have no end.
@@ -64,7 +64,7 @@ func (db *DB) tellOne(ctx context.Context, t *transaction, n delivery.Notice) er
 	if err != nil {
 		return err
 	}
-	d, err := n.Delivery(id, at, to, db.alerts().Ordering)
+	d, err := n.Delivery(id, at, to, db.alerts().Config)
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,12 @@ func (db *DB) tellOne(ctx context.Context, t *transaction, n delivery.Notice) er
 func (db *DB) enqueueOne(b *pgx.Batch, d *delivery.Delivery, lsn cdc.LSN) {
 	const (
 		open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) VALUES ($1, $2, now()) ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
-		log  = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
-			VALUES ($1, (now() AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7, $8, $9, false, $10::text::pg_lsn, 0, $11, now(), $12, $13, $14, $15)`
+		log  = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, format, headers)
+			VALUES ($1, (now() AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7, $8, $9, false, $10::text::pg_lsn, 0, $11, now(), $12, $13, $14, $15, $16, $17::text::json)`
 		queue = `INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($1, $2, $3, (now() AT TIME ZONE 'UTC')::date, $4)`
 	)
 	b.Queue(db.sql(open), d.Endpoint, d.Lane)
-	b.Queue(db.sql(log), d.Seq, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, lsn.String(), d.CommitAt.UTC().Round(time.Microsecond), d.ContentType, d.Body, d.Epoch, d.Sequence)
+	b.Queue(db.sql(log), d.Seq, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, lsn.String(), d.CommitAt.UTC().Round(time.Microsecond), d.ContentType, d.Body, d.Epoch, d.Sequence, formatOf(d), headersOf(d))
 	b.Queue(db.sql(queue), d.Endpoint, d.Lane, d.Seq, len(d.Body))
 	y := tally{}
 	u := y.at(d.Endpoint)

@@ -136,9 +136,9 @@ func (w *writing) queueDead(db *DB, b *pgx.Batch) {
 			INSERT INTO {schema}.tally (endpoint, pending, pending_bytes, dead, dead_bytes) SELECT $3, -1, -bytes, 1, bytes FROM gone
 		)
 		INSERT INTO {schema}.dead_letter (seq, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at,
-			content_type, body, attempts, reason, class, status, holds, epoch, sequence)
+			content_type, body, attempts, reason, class, status, holds, epoch, sequence, format, headers)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((SELECT d.late FROM {schema}.delivery d WHERE d.day = gone.day AND d.seq = $1), false),
-			$10::text::pg_lsn, $11, $12, $13, $14, $15, gone.attempts + $16, $17, $18, $19, $20, $21, $22
+			$10::text::pg_lsn, $11, $12, $13, $14, $15, gone.attempts + $16, $17, $18, $19, $20, $21, $22, $23, $24::text::json
 		FROM gone`
 	for _, o := range w.dead {
 		d := o.Delivery
@@ -147,7 +147,7 @@ func (w *writing) queueDead(db *DB, b *pgx.Batch) {
 			made, status, class = 1, a.Status, string(a.Class)
 		}
 		b.Queue(db.sql(bury), d.Seq, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt, d.Enqueued,
-			d.ContentType, nonNil(d.Body), made, clean(o.Reason), clean(class), status, o.Hold, d.Epoch, d.Sequence)
+			d.ContentType, nonNil(d.Body), made, clean(o.Reason), clean(class), status, o.Hold, d.Epoch, d.Sequence, formatOf(d), headersOf(d))
 	}
 }
 

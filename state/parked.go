@@ -114,7 +114,7 @@ type Evaluated struct {
 
 // RetryParked takes parked events that the filter selects out of their table, oldest first, and has them evaluated: their deliveries are
 // enqueued in the same transaction, at the end of their lanes and marked late, and those that fail again are parked again. evaluate is
-// called with up to 1000 events at a time and must have no effects. A *[FullError] ends it where a queue has no room for more. It returns how many events were taken, and how many of these failed again.
+// called with up to 1000 events at a time and must have no effects. Of several retries at once one has events in hand, so that none overtakes another. A *[FullError] ends it where a queue has no room for more. It returns how many events were taken, and how many of these failed again.
 func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.Context, []*delivery.Parked) (Evaluated, error)) (taken, failed int64, err error) {
 	if err := db.boundParked(ctx, &f); err != nil {
 		return 0, 0, err
@@ -122,7 +122,7 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 	c := f.selectParked()
 	n := len(c.args)
 	statement := expand("SELECT "+parkedColumns+" FROM {schema}.parked p WHERE p.n > $"+itoa(n+1)+" AND "+c.where()+
-		" ORDER BY p.n LIMIT $"+itoa(n+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
+		" ORDER BY p.n LIMIT $"+itoa(n+2)+" FOR UPDATE", db.cfg.Schema)
 	var after int64
 	most := int64(chunk)
 	for {
@@ -140,6 +140,9 @@ func (db *DB) RetryParked(ctx context.Context, f Filter, evaluate func(context.C
 				if err := t.send(ctx, func(b *pgx.Batch) {
 					// Evaluation may look up related rows, so the transaction may idle.
 					b.Queue("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+					// First of all, so that whoever waits here holds nothing. Then come parked events, the source, lanes: of those that lock the source, only a batch that
+					// parks an event anew, after the position was moved back, locks an event too; the server ends one of the two, and it comes again.
+					b.Queue("SELECT pg_advisory_xact_lock($1)", db.lockKey("retry parked"))
 					b.Queue(statement, append(c.args[:n:n], after, size)...).Query(func(rows pgx.Rows) (err error) {
 						events, err = pgx.CollectRows(rows, scanParked)
 						return err
@@ -213,8 +216,8 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 		RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now(), epoch, ` + lastNumbers("$2")
 	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) SELECT u.endpoint, u.key, now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
 		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C" ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
-	const insert = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $17, $18)`
+	const insert = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, format, headers)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $17, $18, $19, $20::text::json)`
 	const queue = `INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($1, $2, $3, $4, $5)`
 	numbers := numberOff(deliveries)
 	var base, epoch int64
@@ -249,7 +252,7 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 		for i, d := range deliveries {
 			d.Seq, d.Enqueued = base+int64(i)+1, at
 			b.Queue(db.sql(insert), d.Seq, day, d.ID, d.Endpoint, d.Lane, d.Rule, d.Event, d.Model, d.Record, d.Op, d.CommitLSN.String(), int64(d.XID), d.CommitAt,
-				at, d.ContentType, nonNil(d.Body), d.Epoch, d.Sequence)
+				at, d.ContentType, nonNil(d.Body), d.Epoch, d.Sequence, formatOf(d), headersOf(d))
 			if !d.Test {
 				b.Queue(db.sql(queue), d.Endpoint, d.Lane, d.Seq, day, len(d.Body))
 			}

@@ -16,10 +16,17 @@ const partitionsAhead = 3
 
 const addPartitions = `SELECT {schema}.add_partitions($1)`
 
+const addRecordPartitions = `SELECT {schema}.add_record_partitions($1)`
+
 // AddPartitions makes the log's partitions for today and the days ahead and returns how many were missing.
 func (db *DB) AddPartitions(ctx context.Context) (int, error) {
 	var made int
 	err := db.pool.QueryRow(ctx, db.sql(addPartitions), partitionsAhead).Scan(&made)
+	if err == nil && db.cfg.Record.On() {
+		more := 0
+		err = db.pool.QueryRow(ctx, db.sql(addRecordPartitions), partitionsAhead).Scan(&more)
+		made += more
+	}
 	return made, db.translate("add partitions", err)
 }
 

@@ -28,7 +28,7 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 		args  []any
 		plans []string // what must be in the plan
 	}{
-		"enqueue":  {enqueueAtTID, append(p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []int64{0}, one, seq, seq, seq, []int32{1}, []int16{0}), []string{"Tid Scan on source"}},
+		"enqueue":  {enqueueAtTID, append(p.enqueueArgs(batch, groupByLane(batch.Deliveries), []bool{true}), []int64{0}, one, seq, seq, seq, []int32{1}, []int16{0}, []string{}, []string{}), []string{"Tid Scan on source"}},
 		"claim":    {claimLanes, []any{"a", 10, p.id, 1, 0, -1, time.Time{}, time.Time{}, time.Time{}}, []string{"Index Scan using lane_due", "Index Scan using lane_pkey"}},
 		"lock":     {lockLanes, []any{one, key, p.id}, []string{"Index Scan using lane_pkey"}},
 		"next":     {nextInLanes, []any{one, key, []int64{0}, 5}, []string{"using queue_pkey"}},

@@ -204,9 +204,9 @@ func (db *DB) replay(ctx context.Context, t *transaction, list []replayed) ([]re
 	const reserve = `UPDATE {schema}.source SET last_seq = last_seq + $1 RETURNING last_seq - $1`
 	// A delivery that held its lane and was retried is in the log twice under its seq.
 	const again = `WITH logged AS (
-			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again)
+			INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, again, format, headers)
 			SELECT DISTINCT ON (u.n) $1 + u.n, (now() AT TIME ZONE 'UTC')::date, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, true, d.commit_lsn, d.xid, d.commit_at, now(),
-				d.content_type, d.body, d.epoch, d.sequence, true
+				d.content_type, d.body, d.epoch, d.sequence, true, d.format, d.headers
 			FROM unnest($2::bigint[], $3::date[]) WITH ORDINALITY u (seq, day, n) JOIN {schema}.delivery d ON d.seq = u.seq AND d.day = u.day
 			RETURNING seq, endpoint, lane, octet_length(body) AS bytes
 		)

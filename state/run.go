@@ -14,6 +14,7 @@ import (
 const (
 	statisticsEvery = time.Second
 	upkeepEvery     = 10 * time.Minute
+	recordEvery     = time.Minute
 )
 
 // Run renews the lease, takes lanes over from dead processes, queues what has waited long enough, writes statistics, adds partitions and drops those past
@@ -32,6 +33,9 @@ func (p *Process) Run(ctx context.Context) error {
 	})
 	wg.Go(func() {
 		every(ctx, statisticsEvery, func() { p.trace("statistics", p.db.FlushStatistics(ctx)) })
+	})
+	wg.Go(func() {
+		every(ctx, recordEvery, func() { p.trace("look after recorded changes", p.keepRecord(ctx)) })
 	})
 	wg.Go(func() { p.watchSizes(ctx) })
 	wg.Go(func() { p.watchOldest(ctx) })

@@ -34,6 +34,8 @@ type endpointCount struct {
 type ruleCount struct {
 	matched, parked   int64
 	sampled           int64 // of matched
+	ignored           int64 // of matched
+	dropped           int64 // of matched
 	match, parkedTime time.Time
 	message           string
 }
@@ -76,6 +78,12 @@ func (s *statistics) enqueued(batch *delivery.Batch, at time.Time) {
 	}
 	for name, n := range batch.Sampled {
 		s.rule(name).sampled += n
+	}
+	for name, n := range batch.Ignored {
+		s.rule(name).ignored += n
+	}
+	for name, n := range batch.Dropped {
+		s.rule(name).dropped += n
 	}
 	for _, e := range batch.Parked {
 		c := s.rule(e.Rule)
@@ -132,7 +140,7 @@ func (db *DB) FlushStatistics(ctx context.Context) error {
 			}
 			for _, name := range slices.Sorted(maps.Keys(rules)) {
 				c := rules[name]
-				b.Queue(db.sql(countRule), name, c.matched, c.parked, orNull(c.match), orNull(c.parkedTime), c.message, c.sampled)
+				b.Queue(db.sql(countRule), name, c.matched, c.parked, orNull(c.match), orNull(c.parkedTime), c.message, c.sampled, c.ignored, c.dropped)
 			}
 		})
 	})
@@ -150,9 +158,9 @@ const countEndpoint = `INSERT INTO {schema}.endpoint AS e (name, delivered, fail
 		last_success_at = greatest(e.last_success_at, excluded.last_success_at), last_error_at = greatest(e.last_error_at, excluded.last_error_at),
 		last_error = CASE WHEN excluded.last_error_at >= coalesce(e.last_error_at, '-infinity') THEN excluded.last_error ELSE e.last_error END`
 
-const countRule = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error, sampled)
-	VALUES ($1, $2, $3, $4, $5, CASE WHEN $5::timestamptz IS NOT NULL THEN $6::text END, $7)
-	ON CONFLICT (name) DO UPDATE SET matched = r.matched + excluded.matched, sampled = r.sampled + excluded.sampled, parked = r.parked + excluded.parked,
+const countRule = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error, sampled, ignored, dropped)
+	VALUES ($1, $2, $3, $4, $5, CASE WHEN $5::timestamptz IS NOT NULL THEN $6::text END, $7, $8, $9)
+	ON CONFLICT (name) DO UPDATE SET matched = r.matched + excluded.matched, sampled = r.sampled + excluded.sampled, ignored = r.ignored + excluded.ignored, dropped = r.dropped + excluded.dropped, parked = r.parked + excluded.parked,
 		last_match_at = greatest(r.last_match_at, excluded.last_match_at), last_parked_at = greatest(r.last_parked_at, excluded.last_parked_at),
 		last_error = CASE WHEN excluded.last_parked_at >= coalesce(r.last_parked_at, '-infinity') THEN excluded.last_error ELSE r.last_error END`
 
@@ -184,6 +192,8 @@ func (c *ruleCount) add(old *ruleCount) {
 	c.matched += old.matched
 	c.parked += old.parked
 	c.sampled += old.sampled
+	c.ignored += old.ignored
+	c.dropped += old.dropped
 	c.match = later(c.match, old.match)
 	if old.parkedTime.After(c.parkedTime) {
 		c.parkedTime, c.message = old.parkedTime, old.message

@@ -71,7 +71,7 @@ func (db *DB) Endpoints(ctx context.Context) ([]status.EndpointState, error) {
 
 // Rules implements [status.Reader]. Parked events are counted up to countedUpTo per rule.
 func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
-	const totals = `SELECT name, matched, parked, last_match_at, last_parked_at, coalesce(last_error, ''), sampled FROM {schema}.rule`
+	const totals = `SELECT name, matched, parked, last_match_at, last_parked_at, coalesce(last_error, ''), sampled, ignored, dropped FROM {schema}.rule`
 	found := map[string]*status.RuleState{}
 	at := func(name string) *status.RuleState {
 		if found[name] == nil {
@@ -83,14 +83,15 @@ func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
 	defer db.stats.flushing.Unlock()
 	err := db.read(ctx, "read rules", func(tx pgx.Tx) error {
 		var name, message string
-		var a, b, c int64
+		var a, b, c, i, d int64
 		var t1, t2 *time.Time
 		return each(ctx, tx,
-			look{db.sql(totals), []any{&name, &a, &b, &t1, &t2, &message, &c}, func() {
+			look{db.sql(totals), []any{&name, &a, &b, &t1, &t2, &message, &c, &i, &d}, func() {
 				r := at(name)
-				r.Matched, r.ParkedTotal, r.LastMatch, r.LastParked, r.LastError, r.Sampled = a, b, timeOf(t1), timeOf(t2), message, c
+				r.Matched, r.ParkedTotal, r.LastMatch, r.LastParked, r.LastError, r.Sampled, r.Ignored, r.Dropped = a, b, timeOf(t1), timeOf(t2), message, c, i, d
 			}},
 			db.lookAtWaiting(func(_, rule string, n int64) { at(rule).Waiting += n }),
+			db.lookAtSchedules(func(rule string, s *status.ScheduleState) { at(rule).Schedule = s }),
 			look{db.sql(parkedPerRule), []any{&name, &a}, func() { at(name).Parked = a }})
 	})
 	if err != nil {
@@ -103,6 +104,8 @@ func (db *DB) Rules(ctx context.Context) ([]status.RuleState, error) {
 		r.Matched += c.matched
 		r.ParkedTotal += c.parked
 		r.Sampled += c.sampled
+		r.Ignored += c.ignored
+		r.Dropped += c.dropped
 		r.LastMatch = later(r.LastMatch, c.match).UTC()
 		if c.parkedTime.After(r.LastParked) {
 			r.LastParked, r.LastError = c.parkedTime.UTC(), c.message
@@ -142,6 +145,11 @@ func (db *DB) Position(ctx context.Context) (status.PositionState, error) {
 		if s.Reader, err = db.readerOf(ctx, tx); err != nil {
 			return err
 		}
+		u, err := scanUpgrade(tx.QueryRow(ctx, db.sql(lastUpgrade)))
+		if err != nil && !noRows(err) {
+			return err
+		}
+		s.Upgrade = status.NewUpgradeState(&u)
 		if err := tx.QueryRow(ctx, size, db.cfg.Schema).Scan(&s.Bytes); err != nil {
 			return err
 		}

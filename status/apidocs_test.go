@@ -3,6 +3,7 @@ package status
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,6 +41,14 @@ func TestAPIDocsNameEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(want, got) {
 		t.Errorf("documented: %v\nserved:     %v", got, want)
+	}
+	for _, shape := range []reflect.Type{reflect.TypeFor[Document](), reflect.TypeFor[UpgradeState](), reflect.TypeFor[ReservedSlot](), reflect.TypeFor[DeliveryDetail](), reflect.TypeFor[DeliveryLine]()} {
+		for i := range shape.NumField() {
+			name, _, _ := strings.Cut(shape.Field(i).Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), `"`+name+`":`) {
+				t.Errorf("docs/api.md does not name the member %s of %s", name, shape.Name())
+			}
+		}
 	}
 	codes := map[string]bool{}
 	files, err := filepath.Glob("*.go")

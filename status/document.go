@@ -16,14 +16,17 @@ type Document struct {
 	Ready   bool      `json:"ready"`             // as /readyz
 	Reasons []string  `json:"reasons,omitempty"` // why not ready, in words
 
-	Process   *Process     `json:"process,omitempty"`       // nil unless live
-	Config    *ConfigState `json:"configuration,omitempty"` // nil unless live
-	Reader    *ReaderState `json:"reader,omitempty"`        // the process that has the right to read the slot; absent when none with a valid lease has
-	Source    Source       `json:"source"`
-	Position  Position     `json:"position"`
-	State     StateInfo    `json:"state"`
-	Endpoints []Endpoint   `json:"endpoints"`
-	Rules     []Rule       `json:"rules"`
+	Process   *Process       `json:"process,omitempty"`       // nil unless live
+	Config    *ConfigState   `json:"configuration,omitempty"` // nil unless live
+	Reader    *ReaderState   `json:"reader,omitempty"`        // the process that has the right to read the slot; absent when none with a valid lease has
+	Source    Source         `json:"source"`
+	Position  Position       `json:"position"`
+	State     StateInfo      `json:"state"`
+	Upgrade   *UpgradeState  `json:"module_upgrade,omitempty"` // nil when no modules of Odoo are being installed, upgraded or removed
+	Reserved  []ReservedSlot `json:"reserved_slots,omitempty"` // for backtests
+	Related   *RelatedState  `json:"related_rows,omitempty"`   // nil when no rule looks related rows up, or this process does not read
+	Endpoints []Endpoint     `json:"endpoints"`
+	Rules     []Rule         `json:"rules"`
 }
 
 // Process is the running walhook.
@@ -113,6 +116,8 @@ type Rule struct {
 	Active     bool `json:"active"`
 	Test       bool `json:"test,omitempty"` // its deliveries are logged and not sent
 	Configured bool `json:"configured"`
+	// Problem says why the rule does not fit the database's models and fields any more: what it matches is parked.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Info is what changes only when the configuration is read anew.
@@ -128,8 +133,9 @@ type Info struct {
 	Inactive    []string              // of these, the ones with active = false
 	Limits      map[string]FlowLimits // of these
 	Config      ConfigState
-	Rules       map[string]bool // configured ones → active
-	Tests       map[string]bool // of these, the ones in test mode
+	Rules       map[string]bool   // configured ones → active
+	Tests       map[string]bool   // of these, the ones in test mode
+	Unfit       map[string]string // of these, the ones that do not fit the database any more, and why
 }
 
 // compose makes the document from what is known. It is pure.
@@ -152,7 +158,8 @@ func compose(now time.Time, info Info, figures figures, role Role, stream cdc.Pr
 			End: lsn(end(stream, slot)), LagBytes: lagBytes(stream, slot), LastCommit: utc(stream.LastCommit),
 			Transactions: stream.Transactions, InFlight: stream.InFlight, Error: handler.Error, ErrorHint: handler.Hint, ErrorAt: utc(handler.At),
 		},
-		State: figures.info(),
+		State:   figures.info(),
+		Upgrade: figures.position.Upgrade,
 	}
 	if !slot.At.IsZero() && slot.Headroom >= 0 {
 		d.Source.Headroom = &slot.Headroom
@@ -218,11 +225,11 @@ func ruleList(info Info, known []RuleState) []Rule {
 	for _, r := range known {
 		active, configured := info.Rules[r.Name]
 		seen[r.Name] = true
-		all = append(all, Rule{RuleState: r, Active: active, Test: info.Tests[r.Name], Configured: configured})
+		all = append(all, Rule{RuleState: r, Active: active, Test: info.Tests[r.Name], Configured: configured, Problem: info.Unfit[r.Name]})
 	}
 	for _, name := range sortedKeys(info.Rules) {
 		if !seen[name] {
-			all = append(all, Rule{RuleState: RuleState{Name: name}, Active: info.Rules[name], Test: info.Tests[name], Configured: true})
+			all = append(all, Rule{RuleState: RuleState{Name: name}, Active: info.Rules[name], Test: info.Tests[name], Configured: true, Problem: info.Unfit[name]})
 		}
 	}
 	return all

@@ -37,9 +37,11 @@ type DeliveryLine struct {
 // DeliveryDetail is one of them with everything that is kept of it.
 type DeliveryDetail struct {
 	DeliveryLine
-	Body     json.RawMessage `json:"body,omitempty"`   // of deliveries
-	Change   json.RawMessage `json:"change,omitempty"` // of parked events
-	Attempts []AttemptLine   `json:"attempt_log"`
+	Body     json.RawMessage   `json:"body,omitempty"`    // of deliveries; a text where it is not JSON
+	Format   string            `json:"format,omitempty"`  // that the body is in, where it is not the standard one
+	Headers  map[string]string `json:"headers,omitempty"` // that belong to the body
+	Change   json.RawMessage   `json:"change,omitempty"`  // of parked events
+	Attempts []AttemptLine     `json:"attempt_log"`
 }
 
 // AttemptLine is one HTTP request. Secrets were masked before it was logged.

@@ -98,7 +98,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- f.desc
 	}
-	for _, f := range slices.Concat(queueFamilies, logFamilies, flowFamilies, windowFamilies, configFamilies) {
+	for _, f := range slices.Concat(queueFamilies, logFamilies, flowFamilies, windowFamilies, scheduleFamilies, configFamilies, relatedFamilies, noticeFamilies) {
 		ch <- f.desc
 	}
 }
@@ -143,6 +143,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	send(allBytes, float64(d.State.Queue.Bytes))
 	send(allRatio, d.State.Queue.Ratio)
 	d.State.Log.collect(send)
+	d.Related.collect(send)
+	d.collectNotices(send)
 	for _, e := range d.Endpoints {
 		e.Queue.collect(send, e.Name)
 		e.FlowState.collect(send, e.Name, d.At)
@@ -160,11 +162,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		send(failures, float64(e.FailedAttempts), e.Name)
 	}
 	for _, r := range d.Rules {
+		r.Schedule.collect(send, r.Name)
 		send(matched, float64(r.Matched), r.Name)
 		send(parked, float64(r.Parked), r.Name)
 		send(parkedTotal, float64(r.ParkedTotal), r.Name)
 		send(ruleWaiting, float64(r.Waiting), r.Name)
 		send(ruleSampled, float64(r.Sampled), r.Name)
+		send(ruleIgnored, float64(r.Ignored), r.Name)
+		send(ruleDropped, float64(r.Dropped), r.Name)
 	}
 }
 

@@ -65,9 +65,13 @@ type RuleState struct {
 	ParkedTotal int64     `json:"parked_total"`
 	Waiting     int64     `json:"waiting"`     // deliveries that wait for the end of its window now; counted up to 10,000 per endpoint
 	Sampled     int64     `json:"sampled_out"` // of matched, those that its sample left out, ever
+	Ignored     int64     `json:"ignored"`     // of matched, those made by users whose changes it leaves out (ignore_users), ever
+	Dropped     int64     `json:"dropped"`     // of matched, those of module upgrades that it drops (upgrades = "drop"), ever
 	LastMatch   time.Time `json:"last_match_at,omitzero"`
 	LastParked  time.Time `json:"last_error_at,omitzero"`
 	LastError   string    `json:"last_error,omitempty"` // of the event parked last
+
+	Schedule *ScheduleState `json:"schedule,omitempty"` // of a rule on schedule; nil of all others
 }
 
 // ReaderState is the process that has the right to read the slot.
@@ -85,7 +89,8 @@ type PositionState struct {
 	Slot      string
 	Database  string // of the source, when it was bound
 
-	Reader *ReaderState // nil when no process with a valid lease has the right to read
+	Reader  *ReaderState  // nil when no process with a valid lease has the right to read
+	Upgrade *UpgradeState // nil when none is under way at Position
 
 	SchemaVersion int        // of the state schema's migrations
 	Bytes         int64      // size of the state schema on disk, indexes and partitions included; may lag by minutes

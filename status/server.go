@@ -174,6 +174,12 @@ func (s *Server) Document(ctx context.Context) Document {
 	}
 	stream = role.seenBy(stream, f)
 	d := compose(now, s.Info(), f, role, stream, handler, slot, activity)
+	if s.sources.Related != nil {
+		d.Related = s.sources.Related()
+	}
+	if s.sources.Reserved != nil {
+		d.Reserved = s.sources.Reserved()
+	}
 	_, age := stream.Lag(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,6 +28,8 @@ type fakeReader struct {
 	asked atomic.Int64
 	err   error
 	bound bool
+
+	upgrade *UpgradeState
 }
 
 func (r *fakeReader) Endpoints(context.Context) ([]EndpointState, error) {
@@ -43,7 +45,7 @@ func (r *fakeReader) Rules(context.Context) ([]RuleState, error) {
 
 func (r *fakeReader) Position(context.Context) (PositionState, error) {
 	r.asked.Add(1)
-	return PositionState{Bound: r.bound, Position: delivery.Position{LSN: 100}, Reader: &ReaderState{Process: 3, Host: "other", PID: 99}, SchemaVersion: 1, Bytes: 2048, Queue: QueueState{Rows: 10, Bytes: 9000, Ratio: .25}}, r.err
+	return PositionState{Bound: r.bound, Position: delivery.Position{LSN: 100}, Reader: &ReaderState{Process: 3, Host: "other", PID: 99}, SchemaVersion: 1, Bytes: 2048, Queue: QueueState{Rows: 10, Bytes: 9000, Ratio: .25}, Upgrade: r.upgrade}, r.err
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

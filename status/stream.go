@@ -61,7 +61,9 @@ type Sources struct {
 	Slot     func() SlotState
 	Role     func() Role // nil: the only process, which reads
 	Activity func() []Activity
-	Blockers func() []string // further reasons not to be ready: "the identity check has not passed yet"
+	Related  func() *RelatedState  // nil, or answering nil: nothing is looked up
+	Reserved func() []ReservedSlot // nil: nobody looks at them
+	Blockers func() []string       // further reasons not to be ready: "the identity check has not passed yet"
 
 	Desk  Desk        // what the API does; nil: there is no API
 	Audit func(Audit) // is told of every call of the API that changes something; nil: nobody is

@@ -7,6 +7,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Config says what the database does not. Its zero value is right where all modules are Odoo's own.
+type Config struct {
+	// Tables names the tables of models that are stored elsewhere than Odoo's rule says ("my.model" in my_model), because their class
+	// sets _table. A table that is not there is passed over, see [Config.Validate] and [Config.Misplaced].
+	Tables map[string]string
+}
+
+// Load is [Config.Load] with no exceptions.
+func Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) { return Config{}.Load(ctx, conn) }
+
 // Load reads the metadata of the database that conn is connected to. All of it
 // comes from one read-only snapshot, so that tables and models fit each other.
 // Queries are sent in two batches, so that distance to the server matters little.
@@ -14,12 +24,12 @@ import (
 // pg_catalog alone, which every role can read, is enough on databases that are
 // not Odoo's. On Odoo's the role needs SELECT on ir_model, ir_model_fields,
 // ir_model_fields_selection and ir_config_parameter, or at least on the columns
-// that are read; otherwise the error is a [*PrivilegeError]. Without SELECT on
-// ir_module_module, Odoo.Version is empty.
+// that are read; otherwise the error is a [*PrivilegeError]. What else it may not
+// read is missing from the catalog and named in Odoo.Unread: without ir_module_module there is no version.
 //
 // conn must be a plain (not a replication) connection outside any transaction.
-func Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
-	cat, err := load(ctx, conn)
+func (c Config) Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
+	cat, err := c.load(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("load catalog: %w", err)
 	}
@@ -30,7 +40,7 @@ func Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 // search_path says.
 const begin = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog`
 
-func load(ctx context.Context, conn *pgx.Conn) (_ *Catalog, err error) {
+func (c Config) load(ctx context.Context, conn *pgx.Conn) (_ *Catalog, err error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return nil, err
@@ -46,7 +56,7 @@ func load(ctx context.Context, conn *pgx.Conn) (_ *Catalog, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := loadOdoo(ctx, tx, tables, meta)
+	o, err := loadOdoo(ctx, tx, c, tables, meta)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,12 @@ func New(tables []*Table, models []*Model, odoo *Odoo) *Catalog {
 		}
 	}
 	for _, t := range tables {
-		t.classify(c.byTable[t])
+		c.classify(t, c.byTable[t])
+	}
+	for _, m := range models {
+		if m.Display == "" {
+			m.Display = c.display(m)
+		}
 	}
 	return c
 }
@@ -53,5 +58,6 @@ func (t *Table) Column(name string) *Column { return t.columns[name] }
 // String returns schema.name.
 func (t *Table) String() string { return t.Schema + "." + t.Name }
 
-// Field finds a field of the model; nil when there is none.
+// Field finds a field of the model's own by its name; nil when there is none. Odoo lists inherited fields
+// as fields without a column, see [Catalog.Resolve].
 func (m *Model) Field(name string) *Field { return m.fields[name] }

@@ -7,8 +7,12 @@ import (
 )
 
 // metadataTables are the tables that Odoo describes itself in, in the order in
-// which privileges are asked for.
-var metadataTables = []string{"ir_model", "ir_model_fields", "ir_model_fields_selection", "ir_config_parameter", "ir_module_module"}
+// which privileges are asked for: those without which nothing goes, then others.
+var metadataTables = []string{"ir_model", "ir_model_fields", "ir_model_fields_selection", "ir_config_parameter",
+	"ir_module_module", "ir_model_inherit", "ir_default", "ir_property", "ir_translation", "res_lang", "res_company"}
+
+// required is how many of them walhook does not work without.
+const required = 4
 
 // metadataReads lists the columns of them that are read where they exist.
 var metadataReads = map[string][]string{
@@ -18,6 +22,12 @@ var metadataReads = map[string][]string{
 	"ir_model_fields_selection": {"id", "field_id", "sequence", "value", "name"},
 	"ir_config_parameter":       {"key", "value"},
 	"ir_module_module":          {"name", "latest_version"},
+	"ir_model_inherit":          {"model_id", "parent_id", "parent_field_id"},
+	"ir_default":                {"field_id", "user_id", "company_id", "condition", "json_value"},
+	"ir_property":               {"fields_id", "company_id", "res_id", "type", "value_text", "value_float", "value_integer", "value_datetime", "value_reference"},
+	"ir_translation":            {"name", "type", "res_id", "lang", "value"},
+	"res_lang":                  {"code", "name", "active"},
+	"res_company":               {"id", "name", "currency_id"},
 }
 
 const selectMetadata = `
@@ -83,21 +93,24 @@ func (m *metadata) odooSchema() (string, bool) {
 	return slices.Min(schemas), true
 }
 
-// check returns a [*PrivilegeError] that names everything the role lacks.
-// ir_module_module is optional, and named only along with what is not.
+// check returns a [*PrivilegeError] that names everything the role lacks, unless it can do
+// without.
 func (m *metadata) check(schema string) error {
-	missing := &PrivilegeError{Role: m.role, Schema: schema, Usage: !m.tables[tableName{schema, "ir_model"}].usage}
-	required := false
-	for _, table := range metadataTables {
-		if m.has(schema, table) && !m.readable(schema, table) {
-			missing.Tables = append(missing.Tables, table)
-			required = required || table != "ir_module_module"
-		}
-	}
-	if missing.Usage || required {
+	missing := &PrivilegeError{Role: m.role, Schema: schema, Usage: !m.tables[tableName{schema, "ir_model"}].usage, Tables: m.unread(schema)}
+	if missing.Usage || slices.ContainsFunc(missing.Tables, func(t string) bool { return slices.Contains(metadataTables[:required], t) }) {
 		return missing
 	}
 	return nil
+}
+
+// unread lists the tables that are there and may not be read.
+func (m *metadata) unread(schema string) (tables []string) {
+	for _, table := range metadataTables {
+		if m.has(schema, table) && !m.readable(schema, table) {
+			tables = append(tables, table)
+		}
+	}
+	return tables
 }
 
 func (m *metadata) has(schema, table string) bool { return m.tables[tableName{schema, table}] != nil }
@@ -116,10 +129,26 @@ func (m *metadata) readable(schema, table string) bool {
 	return true
 }
 
+// whole says that there is a table with all columns that are read of it, and the role may read them.
+func (m *metadata) whole(schema, table string) bool {
+	for _, name := range metadataReads[table] {
+		if m.typeOf(schema, table, name) == "" {
+			return false
+		}
+	}
+	return m.readable(schema, table)
+}
+
 // typeOf returns the name of a column's type, or "" when there is no such column.
 func (m *metadata) typeOf(schema, table, column string) string {
 	if t := m.tables[tableName{schema, table}]; t != nil {
 		return t.columns[column].typ
 	}
 	return ""
+}
+
+// can says that there is a column of this name and the role may read it.
+func (m *metadata) can(schema, table, column string) bool {
+	t := m.tables[tableName{schema, table}]
+	return t != nil && t.columns[column].readable
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ type loaded struct {
 }
 
 // loadOdoo reads Odoo's own metadata; nothing when the database is not Odoo's.
-func loadOdoo(ctx context.Context, tx pgx.Tx, tables []*Table, meta *metadata) (loaded, error) {
+func loadOdoo(ctx context.Context, tx pgx.Tx, c Config, tables []*Table, meta *metadata) (loaded, error) {
 	schema, ok := meta.odooSchema()
 	if !ok {
 		return loaded{}, nil
@@ -27,8 +28,9 @@ func loadOdoo(ctx context.Context, tx pgx.Tx, tables []*Table, meta *metadata) (
 		return loaded{}, err
 	}
 	r := odooReader{
-		meta: meta, schema: schema, odoo: &Odoo{Schema: schema},
-		fields: map[string][]*Field{}, byID: map[int32]*Field{},
+		config: c, meta: meta, schema: schema, odoo: &Odoo{Schema: schema, Unread: meta.unread(schema)},
+		fields: map[string][]*Field{}, byID: map[int32]*Field{}, modelOf: map[int32]string{},
+		options: map[int32]optionAt{}, inherits: map[string][]Delegation{}, interned: make(map[string]string, 8192),
 	}
 	var q queries
 	r.queue(&q)
@@ -66,13 +68,24 @@ func OdooSchema(ctx context.Context, conn *pgx.Conn) (string, error) {
 // varchar or jsonb by language, translate is a boolean or the way of
 // translating, company_dependent and abstract came late. What is there is read.
 type odooReader struct {
+	config Config
 	meta   *metadata
 	schema string
 
-	odoo   *Odoo
-	models []*Model
-	fields map[string][]*Field // by model
-	byID   map[int32]*Field
+	odoo     *Odoo
+	models   []*Model
+	fields   map[string][]*Field // by model
+	byID     map[int32]*Field
+	modelOf  map[int32]string // of a field
+	options  map[int32]optionAt
+	inherits map[string][]Delegation // by model, as ir_model_inherit says
+	interned map[string]string       // names that many fields share
+}
+
+// optionAt is the place of an option: slices move as they grow.
+type optionAt struct {
+	field *Field
+	index int
 }
 
 func (r *odooReader) queue(q *queries) {
@@ -81,15 +94,16 @@ func (r *odooReader) queue(q *queries) {
 	q.queue(model, "SELECT "+text(model, "model")+", "+text(model, "name")+", "+flag(model, "transient")+from(model), r.scanModel)
 	q.queue(field, "SELECT id, "+text(field, "model")+", "+text(field, "name")+", "+text(field, "field_description")+", "+text(field, "ttype")+
 		", "+flag(field, "store")+", "+text(field, "relation")+", "+text(field, "relation_field")+", "+text(field, "relation_table")+
-		", "+text(field, "column1")+", "+text(field, "column2")+", "+flag(field, "translate")+", "+flag(field, "company_dependent")+from(field), r.scanField)
+		", "+text(field, "column1")+", "+text(field, "column2")+", "+flag(field, "translate")+", "+flag(field, "company_dependent")+", "+r.related()+from(field), r.scanField)
 	if r.meta.has(r.schema, option) {
-		q.queue(option, "SELECT field_id, "+text(option, "value")+", "+text(option, "name")+from(option)+
+		q.queue(option, "SELECT id, field_id, "+text(option, "value")+", "+text(option, "name")+", "+r.translations(option, "name")+from(option)+
 			" ORDER BY field_id, sequence, id", r.scanOption)
 	}
 	if r.meta.has(r.schema, "ir_config_parameter") {
 		q.queue("ir_config_parameter", "SELECT key::text, coalesce(value::text, '')"+from("ir_config_parameter")+
 			" WHERE key IN ('database.uuid', 'database.create_date', 'database.is_neutralized')", r.scanParameter)
 	}
+	r.queueSettings(q)
 	if r.meta.readable(r.schema, "ir_module_module") {
 		q.queue("ir_module_module", "SELECT coalesce(latest_version::text, '')"+from("ir_module_module")+
 			" WHERE name = 'base'", func(rows pgx.Rows) error { return rows.Scan(&r.odoo.Version) })
@@ -136,20 +150,76 @@ func (r *odooReader) scanField(rows pgx.Rows) error {
 	var model string
 	f := &Field{}
 	err := rows.Scan(&id, &model, &f.Name, &f.Label, &f.Type, &f.Stored, &f.Relation, &f.RelationField,
-		&f.RelationTable, &f.Column1, &f.Column2, &f.Translated, &f.CompanyDependent)
+		&f.RelationTable, &f.Column1, &f.Column2, &f.Translated, &f.CompanyDependent, &f.Related)
+	for _, s := range []*string{&model, &f.Name, &f.Label, &f.Type, &f.Relation, &f.RelationField, &f.RelationTable, &f.Column1, &f.Column2, &f.Related} {
+		*s = r.intern(*s)
+	}
 	r.fields[model] = append(r.fields[model], f)
-	r.byID[id] = f
+	r.byID[id], r.modelOf[id] = f, model
 	return err
 }
 
-func (r *odooReader) scanOption(rows pgx.Rows) error {
-	var id int32
-	var o Option
-	err := rows.Scan(&id, &o.Value, &o.Label)
-	if f := r.byID[id]; f != nil && f.Type == "selection" {
-		f.Selection = append(f.Selection, o)
+// intern makes equal strings share their bytes: most names are those of many fields.
+func (r *odooReader) intern(s string) string {
+	if known, ok := r.interned[s]; ok {
+		return known
 	}
-	return err
+	r.interned[s] = s
+	return s
+}
+
+// related selects the path of related fields as far as the role may read it: nothing depends on it but [Catalog.Resolve].
+func (r *odooReader) related() string {
+	if !r.meta.can(r.schema, "ir_model_fields", "related") {
+		return "''"
+	}
+	return r.text("ir_model_fields", "related")
+}
+
+// translations selects the texts of a translated column as JSON, "" where en_US is all there is.
+func (r *odooReader) translations(table, column string) string {
+	if r.meta.typeOf(r.schema, table, column) != "jsonb" {
+		return "''"
+	}
+	return fmt.Sprintf(`CASE WHEN jsonb_typeof(%[1]s) = 'object' AND EXISTS (SELECT FROM jsonb_object_keys(%[1]s) AS k WHERE k <> 'en_US') THEN %[1]s::text ELSE '' END`, column)
+}
+
+func (r *odooReader) scanOption(rows pgx.Rows) error {
+	var id, field int32
+	var o Option
+	var translated string
+	if err := rows.Scan(&id, &field, &o.Value, &o.Label, &translated); err != nil {
+		return err
+	}
+	f := r.byID[field]
+	if f == nil || f.Type != "selection" {
+		return nil
+	}
+	if translated != "" {
+		var texts map[string]any
+		if err := json.Unmarshal([]byte(translated), &texts); err != nil {
+			return fmt.Errorf("label of option %d: %w", id, err)
+		}
+		for lang, text := range texts {
+			if text, ok := text.(string); ok {
+				o.translate(r.intern(lang), text)
+			}
+		}
+	}
+	r.options[id] = optionAt{f, len(f.Selection)}
+	f.Selection = append(f.Selection, o)
+	return nil
+}
+
+// translate adds a label. Keys that begin with "_" are translations that wait for approval.
+func (o *Option) translate(lang, label string) {
+	if label == "" || label == o.Label || lang == "en_US" || strings.HasPrefix(lang, "_") {
+		return
+	}
+	if o.Labels == nil {
+		o.Labels = map[string]string{}
+	}
+	o.Labels[lang] = label
 }
 
 func (r *odooReader) scanParameter(rows pgx.Rows) error {
@@ -186,7 +256,7 @@ func (r *odooReader) assemble(tables []*Table) loaded {
 	out := loaded{odoo: r.odoo, tableless: map[string]bool{}}
 	for _, m := range r.models {
 		m.Fields = r.fields[m.Name]
-		if m.Table = tableOf(m.Name, m.Fields, func(name string) *Table { return byName[name] }); m.Table == nil {
+		if m.Table = tableOf(m.Name, r.config.Tables[m.Name], m.Fields, func(name string) *Table { return byName[name] }); m.Table == nil {
 			out.tableless[m.Name] = true
 			continue
 		}
@@ -195,14 +265,17 @@ func (r *odooReader) assemble(tables []*Table) loaded {
 			columns[m.Table.Columns[i].Name] = &m.Table.Columns[i]
 		}
 		for _, f := range m.Fields {
+			m.redirect(f)
 			// A column can outlive the field's being stored in it: its values are stale.
 			if f.Stored {
 				f.Column = columns[f.Name]
 			}
 		}
 		slices.SortFunc(m.Fields, func(a, b *Field) int { return strings.Compare(a.Name, b.Name) })
+		m.delegate(r.inherits[m.Name], r.fields)
 		out.models = append(out.models, m)
 	}
+	r.properties()
 	slices.SortFunc(out.models, func(a, b *Model) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

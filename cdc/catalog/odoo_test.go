@@ -28,6 +28,8 @@ func TestLoadRealOdoo(t *testing.T) {
 			checkTables(t, conn, cat)
 			checkModels(t, conn, cat)
 			checkSaleOrder(t, cat)
+			checkInheritance(t, cat, version)
+			checkSettings(t, conn, cat, version)
 			if version == "18" {
 				checkOdoo18(t, cat)
 			}
@@ -142,7 +144,7 @@ func checkSaleOrder(t *testing.T, cat *catalog.Catalog) {
 	if m == nil || m.Label != "Sales Order" || m.Transient || m.Table.Name != "sale_order" || cat.ModelOf(m.Table) != m {
 		t.Fatalf("sale.order is %+v", m)
 	}
-	if got := m.Field("state").Selection; len(got) < 4 || got[0] != (catalog.Option{Value: "draft", Label: "Quotation"}) {
+	if got := m.Field("state").Selection; len(got) < 4 || got[0].Value != "draft" || got[0].Label != "Quotation" {
 		t.Errorf("states are %v", got)
 	}
 	checkSaleOrderFields(t, cat)
@@ -170,6 +172,61 @@ func checkSaleOrderFields(t *testing.T, cat *catalog.Catalog) {
 	}
 }
 
+// checkSettings compares with the database's own words what is read besides models and fields.
+func checkSettings(t *testing.T, conn *pgx.Conn, cat *catalog.Catalog, version string) {
+	t.Helper()
+	var languages, companies, keys, cascades int
+	err := conn.QueryRow(context.Background(), `SELECT (SELECT count(*) FROM res_lang), (SELECT count(*) FROM res_company), count(*), count(*) FILTER (WHERE confdeltype = 'c')
+FROM pg_constraint WHERE contype = 'f'`).Scan(&languages, &companies, &keys, &cascades)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gotKeys, gotCascades int
+	for _, table := range cat.Tables {
+		for _, k := range table.ForeignKeys {
+			gotKeys++
+			if k.OnDelete == 'c' {
+				gotCascades++
+			}
+			if len(k.Columns) != 1 || table.Column(k.Columns[0]) == nil {
+				t.Errorf("a foreign key of %s is over %v", table, k.Columns)
+			}
+		}
+	}
+	if len(cat.Odoo.Languages) != languages || len(cat.Odoo.Companies) != companies || gotKeys != keys || gotCascades != cascades || keys < 1000 || cat.Odoo.Unread != nil {
+		t.Errorf("%d languages, %d companies, %d foreign keys, %d cascades, want %d, %d, %d and %d; unread %v",
+			len(cat.Odoo.Languages), len(cat.Odoo.Companies), gotKeys, gotCascades, languages, companies, keys, cascades, cat.Odoo.Unread)
+	}
+	// Who has values in ir_property is company-dependent; what 18 says of itself is right for it.
+	receivable := cat.Model("res.partner").Field("property_account_receivable_id")
+	if version == "16" {
+		for _, name := range columnOf(t, conn, `SELECT DISTINCT f.model || ' ' || f.name FROM ir_property p JOIN ir_model_fields f ON f.id = p.fields_id`) {
+			model, field, _ := strings.Cut(name, " ")
+			if f := cat.Model(model).Field(field); !f.CompanyDependent || f.Column != nil {
+				t.Errorf("%s is %+v", name, f)
+			}
+		}
+	}
+	if want := map[string]string{"16": "6", "18": "7"}[version]; !receivable.CompanyDependent || (receivable.Column == nil) != (version == "16") {
+		t.Errorf("property_account_receivable_id is %+v", receivable)
+	} else if got, _ := cat.Odoo.Default("res.partner", receivable.Name, 1); got != want {
+		t.Errorf("its default is %q, want %q", got, want)
+	}
+	if got, _ := cat.Odoo.Default("res.partner", "trust", 1); got != `"normal"` {
+		t.Errorf("the default of trust is %q", got)
+	}
+}
+
+func columnOf(t *testing.T, conn *pgx.Conn, sql string) []string {
+	t.Helper()
+	rows, _ := conn.Query(context.Background(), sql)
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func checkOdoo18(t *testing.T, cat *catalog.Catalog) {
 	t.Helper()
 	if len(cat.Tables) != 548 {
@@ -194,6 +251,24 @@ func checkOdoo18(t *testing.T, cat *catalog.Catalog) {
 	}
 	if translated < 100 || companyDependent != 47 {
 		t.Errorf("%d translated and %d company-dependent fields, want more than 100 and 47", translated, companyDependent)
+	}
+	if fr := cat.Model("sale.order").Field("state").Selection[0].In("fr_FR"); fr != "Devis" {
+		t.Errorf("a quotation is %q in French", fr)
+	}
+	var inherits []string
+	for _, m := range cat.Models {
+		for _, d := range m.Inherits {
+			inherits = append(inherits, m.Name+" "+d.Model+" "+d.Field)
+		}
+	}
+	// What Odoo 18 writes down, and ir.cron, of which it does not.
+	if diff := cmp.Diff([]string{"account.bank.statement.line account.move move_id", "account.setup.bank.manual.config res.partner.bank res_partner_bank_id", "crm.team mail.alias alias_id",
+		"ir.cron ir.actions.server ir_actions_server_id", "mail.mail mail.message mail_message_id", "product.document ir.attachment ir_attachment_id",
+		"product.product product.template product_tmpl_id", "project.project mail.alias alias_id", "quotation.document ir.attachment ir_attachment_id", "res.users res.partner partner_id"}, inherits); diff != "" {
+		t.Errorf("delegations (-want +got):\n%s", diff)
+	}
+	if got := way(t, cat, "sale.order", "country_code"); got != "company_id.account_fiscal_country_id.code = res.country.code" {
+		t.Errorf("country_code is %q", got)
 	}
 	if cost := cat.Model("product.product").Field("standard_price"); !cost.CompanyDependent || cost.Column.Type.Kind != cdc.KindJSON {
 		t.Errorf("standard_price is %+v", cost)

@@ -94,12 +94,12 @@ func TestLoadOdoo17And19(t *testing.T) {
 				t.Fatal(err)
 			}
 			var insert strings.Builder
-			insert.WriteString("SET session_replication_role = replica; CREATE TEMP TABLE f (model text, name text, ttype text, relation text, relation_field text, relation_table text, column1 text, column2 text, store text, translate text); INSERT INTO f VALUES ")
+			insert.WriteString("SET session_replication_role = replica; CREATE TEMP TABLE f (model text, name text, ttype text, relation text, relation_field text, relation_table text, column1 text, column2 text, store text, translate text, required text, related text); INSERT INTO f VALUES ")
 			for i, f := range fields[1:] {
 				if i > 0 {
 					insert.WriteByte(',')
 				}
-				insert.WriteString("('" + strings.Join(f[:10], "','") + "')")
+				insert.WriteString("('" + strings.Join(f[:12], "','") + "')")
 			}
 			translate := "coalesce(nullif(translate, ''), 'f')::boolean"
 			if version == "19" {
@@ -107,9 +107,9 @@ func TestLoadOdoo17And19(t *testing.T) {
 			}
 			insert.WriteString(`;
 INSERT INTO ir_model (id, model, name, "order", transient) SELECT row_number() OVER (), model, jsonb_build_object('en_US', model), 'id', false FROM (SELECT DISTINCT model FROM f) m;
-INSERT INTO ir_model_fields (id, model_id, model, name, state, field_description, ttype, relation, relation_field, relation_table, column1, column2, store, translate)
+INSERT INTO ir_model_fields (id, model_id, model, name, state, field_description, ttype, relation, relation_field, relation_table, column1, column2, store, related, translate)
 SELECT row_number() OVER (), 1, model, name, 'base', jsonb_build_object('en_US', name), ttype, nullif(relation, ''), nullif(relation_field, ''),
-       nullif(relation_table, ''), nullif(column1, ''), nullif(column2, ''), store = 't', ` + translate + ` FROM f`)
+       nullif(relation_table, ''), nullif(column1, ''), nullif(column2, ''), store = 't', nullif(related, ''), ` + translate + ` FROM f`)
 
 			conn := connect(t, pgtest.Database(t))
 			exec(t, conn, tables)
@@ -117,6 +117,11 @@ SELECT row_number() OVER (), 1, model, name, 'base', jsonb_build_object('en_US',
 			cat := load(t, conn)
 			checkModels(t, conn, cat)
 			checkSaleOrderFields(t, cat)
+			checkInheritance(t, cat, version)
+			cost := cat.Model("product.product").Field("standard_price")
+			if !cost.CompanyDependent && version == "17" || (cost.Column == nil) != (version == "17") {
+				t.Errorf("standard_price is %+v", cost)
+			}
 			if version == "19" && !cat.Model("sale.order.template").Field("note").Translated {
 				t.Error("html_translate is not seen as translated")
 			}

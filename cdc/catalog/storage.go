@@ -25,8 +25,11 @@ func sharesTable(model string) bool { return model == "ir.actions.act_window_clo
 
 // tableOf finds the table that stores a model, or nil. A table qualifies only if
 // it has an id, which tables of many2many relations have not; of two, as an upgraded
-// database may have, the one that holds more of the model's stored fields wins.
-func tableOf(model string, fields []*Field, named func(string) *Table) *Table {
+// database may have, the one that holds more of the model's stored fields wins. What the configuration says goes before.
+func tableOf(model, configured string, fields []*Field, named func(string) *Table) *Table {
+	if t := named(configured); t != nil && t.has("id") {
+		return t
+	}
 	var best *Table
 	most := -1
 	for _, name := range []string{strings.ReplaceAll(model, ".", "_"), ownTables[model]} {

@@ -26,7 +26,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, pg_catalog.pg_get_userbyid(c.rel
  WHERE ` + watchable
 
 const selectColumns = `
-SELECT a.attrelid, a.attname::text, a.atttypid, a.attnotnull, a.attgenerated <> ''
+SELECT a.attrelid, a.attname::text, a.atttypid, a.attnotnull, a.attgenerated <> '', a.attnum
   FROM pg_catalog.pg_attribute a
  WHERE a.attnum > 0 AND NOT a.attisdropped
    AND a.attrelid IN (SELECT c.oid FROM ` + classes + ` WHERE ` + watchable + `)
@@ -65,7 +65,7 @@ func loadTables(ctx context.Context, tx pgx.Tx) ([]*Table, *metadata, error) {
 	q.queue("columns", selectColumns, func(rows pgx.Rows) error {
 		var table, typ uint32
 		var c Column
-		if err := rows.Scan(&table, &c.Name, &typ, &c.NotNull, &c.Generated); err != nil {
+		if err := rows.Scan(&table, &c.Name, &typ, &c.NotNull, &c.Generated, &c.number); err != nil {
 			return err
 		}
 		t := byOID[table]
@@ -90,6 +90,7 @@ func loadTables(ctx context.Context, tx pgx.Tx) ([]*Table, *metadata, error) {
 		}
 		return nil
 	})
+	q.queue("foreign keys", selectForeignKeys, func(rows pgx.Rows) error { return scanForeignKey(rows, byOID) })
 	q.queue("privileges", selectMetadata, meta.scan, metadataTables)
 	if err := q.run(ctx, tx); err != nil {
 		return nil, nil, err

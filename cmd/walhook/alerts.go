@@ -24,7 +24,7 @@ func (c *Config) alerts() state.Alerts {
 	if c.Alerts.Endpoint == "" {
 		return state.Alerts{}
 	}
-	return state.Alerts{Endpoint: c.Alerts.Endpoint, Ordering: c.Endpoints[c.Alerts.Endpoint].WithDefaults().Ordering}
+	return state.Alerts{Endpoint: c.Alerts.Endpoint, Config: c.Endpoints[c.Alerts.Endpoint]}
 }
 
 // alertAfter is how long an endpoint fails before that is told; 0 when nobody is.

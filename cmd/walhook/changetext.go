@@ -9,19 +9,22 @@ import (
 )
 
 // changeText writes the change of a parked event for people: what changed first, then the other columns. Columns of which
-// nothing is known, secrets among them, are named at the end.
-func changeText(c *cdc.Change) string {
-	var changed, other, unknown []string
+// nothing is known, secrets among them, are named at the end, and apart from them those that are masked (nil: none).
+func changeText(c *cdc.Change, masks func(rel *cdc.Relation, column string) bool) string {
+	var changed, other, unknown, masked []string
 	rel := c.Row().Relation()
 	if rel == nil {
 		return ""
 	}
 	for i, column := range rel.Columns {
-		now, was := c.Row().Value(i), cdc.Value{}
+		row := c.Row()
+		now, was := row.Value(i), cdc.Value{}
 		if before := c.Before.Relation(); c.Op != cdc.Unlink && before != nil {
 			was = c.Before.Value(before.Column(column.Name))
 		}
 		switch {
+		case masks != nil && masks(rel, column.Name):
+			masked = append(masked, column.Name)
 		case now.State == cdc.Unknown && was.State == cdc.Unknown:
 			unknown = append(unknown, column.Name)
 		case now.State == cdc.Unknown:
@@ -35,6 +38,9 @@ func changeText(c *cdc.Change) string {
 	lines := append(changed, other...)
 	if len(unknown) > 0 {
 		lines = append(lines, "not known or left out: "+strings.Join(unknown, ", "))
+	}
+	if len(masked) > 0 {
+		lines = append(lines, "masked: redact: "+strings.Join(masked, ", "))
 	}
 	return strings.Join(lines, "\n  ")
 }

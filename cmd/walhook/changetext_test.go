@@ -39,8 +39,12 @@ func TestChangeText(t *testing.T) {
 		"create": {cdc.Change{Op: cdc.Create, After: row("5", " x", "", "a\nb", "?")}, "id: 5|name: \" x\"|city: \"\"|note: \"a\\nb\"|not known or left out: secret"},
 		"unlink": {cdc.Change{Op: cdc.Unlink, Before: before}, "id: 5|name: Old|city: NULL|note: a|not known or left out: secret"},
 	} {
-		if got := strings.ReplaceAll(changeText(&tc.change), "\n  ", "|"); got != tc.want {
+		if got := strings.ReplaceAll(changeText(&tc.change, nil), "\n  ", "|"); got != tc.want {
 			t.Errorf("%s:\n%s, want\n%s", name, got, tc.want)
 		}
+	}
+	masked := changeText(&cdc.Change{Op: cdc.Create, After: row("5", "x", "?", "a", "?")}, func(_ *cdc.Relation, column string) bool { return column == "city" || column == "note" })
+	if want := "id: 5\n  name: x\n  not known or left out: secret\n  masked: redact: city, note"; masked != want {
+		t.Errorf("%s, want\n%s", masked, want)
 	}
 }

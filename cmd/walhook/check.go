@@ -76,7 +76,7 @@ func (r *report) has(code string) bool {
 // exit is the status that the report ends the command with.
 func (r *report) exit() error {
 	switch {
-	case r.has("rule"):
+	case slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Code == "rule" && f.Severity == string(cdc.SeverityError) }):
 		return errQuiet(exitUsage)
 	case !r.OK:
 		return errQuiet(exitEnvironment)
@@ -169,8 +169,8 @@ func (k *checker) source(ctx context.Context, ownerDSN string) (*cdc.Facts, *cat
 		k.report.fault(cdc.SeverityError, "source_unreadable", err, unreadableHint(err, targetOf(dsn).user))
 		return nil, nil
 	}
-	k.report.Tables = max(len(needs)-len(identityNeeds(cat)), 0) // the rules' own
-	_ = k.cfg.recall(ctx, facts, cat)                            // that it is a copy is found again with the state
+	k.report.Tables = max(len(needs)-len(registryNeeds(cat, identityNeeds(cat))), 0) // the rules' own
+	_ = k.cfg.recall(ctx, facts, cat)                                                // that it is a copy is found again with the state
 	k.report.preflight(k.seen(cdc.Preflight(facts, needs)))
 	k.managed(ctx, conn, facts)
 	if own {
@@ -225,6 +225,9 @@ func (k *checker) look(ctx context.Context, conn *pgx.Conn, role string) (*cdc.F
 	c := k.cfg
 	s, err := c.look(ctx, conn, role)
 	if err == nil {
+		for _, w := range c.ruleWarnings(s.rules) {
+			k.report.fault(cdc.SeverityWarning, "rule", w, ruleHint(w))
+		}
 		return s.facts, s.catalog, s.needs, nil
 	}
 	var privilege *catalog.PrivilegeError
@@ -238,7 +241,7 @@ func (k *checker) look(ctx context.Context, conn *pgx.Conn, role string) (*cdc.F
 		for _, e := range flatten(err) {
 			k.report.fault(cdc.SeverityError, "rule", e, ruleHint(e))
 		}
-		if cat, err = catalog.Load(ctx, conn); err != nil {
+		if cat, err = c.loadCatalog(ctx, conn); err != nil {
 			return nil, nil, nil, err
 		}
 	default:

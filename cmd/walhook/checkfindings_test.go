@@ -55,6 +55,7 @@ type provocation struct {
 var unprovoked = map[string]string{
 	"server_too_old": "PostgreSQL 11",
 	"partitioned":    "PostgreSQL 12",
+	"messages":       "PostgreSQL 13",
 }
 
 const checkConfig = `
@@ -365,6 +366,11 @@ func checkCases() []checkCase {
 			name: "source", config: checkConfig + orderRule, before: (*site).setup,
 			phases: [][]provocation{{
 				{code: "rule", provoke: func(s *site) { s.amend("after.state ==", "after.stat ==") }, says: `did you mean "state"?`, follow: func(s *site, _ finding) { s.amend("after.stat ==", "after.state ==") }},
+			}, {
+				{code: "not_streamed", provoke: func(s *site) { s.owner("ALTER PUBLICATION walhook DROP TABLE ir_model_fields") }, says: "ir_model_fields", follow: bySetup},
+				{code: "reserved_slot", provoke: func(s *site) { s.walhook("rules", "backtest", "--reserve", "${SLOT}_try", "--limit", "1GiB") }, says: "${SLOT}_try", follow: func(s *site, _ finding) {
+					s.walhook("rules", "backtest", "--release", "${SLOT}_try")
+				}},
 			}, {
 				{code: "neutralized", provoke: func(s *site) {
 					s.owner("INSERT INTO ir_config_parameter (key, value) VALUES ('database.is_neutralized', 'true')")

@@ -46,6 +46,7 @@ func findingKinds() []cdc.FindingKind {
 		kind("position_ahead", e, "the state's position lies beyond the end of the server's WAL: the server was restored from a backup", "walhook run --adopt, if that is to stay"),
 		kind("slot_in_use", e, "somebody streams from the slot, and no walhook of this state runs", "stop the other program, or pg_terminate_backend"),
 		kind("endpoint_disabled", w, "nothing is sent to an endpoint: it is paused or disabled, or its breaker is open", "walhook endpoints resume NAME"),
+		kind("reserved_slot", i, "a slot is reserved for backtests; a warning when it keeps more WAL than it may, or is gone", "walhook rules backtest --release NAME"),
 		kind("endpoint_gone", w, "deliveries wait for an endpoint that is not configured: they are never sent", "add the endpoint again, or walhook deliveries discard as the finding says"),
 	})
 }

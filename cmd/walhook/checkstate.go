@@ -61,6 +61,7 @@ func (k *checker) state(ctx context.Context, facts *cdc.Facts, cat *catalog.Cata
 		k.position(ctx, db, facts, cat)
 	}
 	k.endpointsOff(ctx, db)
+	k.reserved(ctx, db)
 }
 
 // unreachable says why the state's database does not answer.

@@ -30,6 +30,9 @@ type Config struct {
 	Log       LogSection                         `toml:"log"`
 	Endpoints map[string]delivery.EndpointConfig `toml:"endpoints"` // by the name that rules use
 	Alerts    AlertsSection                      `toml:"alerts"`
+	Odoo      OdooSection                        `toml:"odoo"`
+	Functions map[string]rules.Function          `toml:"functions"` // by the name that expressions call them by
+	Record    RecordSection                      `toml:"record"`
 	Rules     []rules.Config                     `toml:"rules"`
 
 	Warnings []string  `toml:"-"` // what is allowed and ill-advised, for people
@@ -45,6 +48,7 @@ type SourceSection struct {
 	IdleAdvance    delivery.Duration `toml:"idle_advance"`    // shortest time between two writes of an idle position; default 30s
 	Memory         size              `toml:"memory"`          // of one transaction, before it goes to a temporary file; default 8MiB
 	TempDir        string            `toml:"temp_dir"`        // of those files; default the system's
+	RelatedCache   *size             `toml:"related_cache"`   // most memory of related rows that are kept; 0 keeps none; default 4MiB
 	Alarm          AlarmSection      `toml:"alarm"`           // when the slot needs a person
 	Guard          GuardSection      `toml:"guard"`           // limit of the WAL that the slot may keep; default none
 }
@@ -104,6 +108,9 @@ func parseConfig(name string, text []byte, env environment) (*Config, error) {
 	if err := toml.NewDecoder(bytes.NewReader(expanded.text)).DisallowUnknownFields().Decode(cfg); err != nil {
 		return nil, decodeProblem(doc, expanded, err)
 	}
+	for i := range cfg.Rules {
+		cfg.Rules[i].PayloadOrder = doc.keysBelow(fmt.Sprintf("rules[%d].payload", i))
+	}
 	zeros := cfg.checkZeros()
 	if err := errors.Join(append(zeros, cfg.validate())...); err != nil {
 		return nil, err
@@ -155,7 +162,7 @@ func (c *Config) source() cdc.SourceConfig {
 func (c *Config) state(version string) state.Config {
 	return state.Config{
 		DSN: c.State.DSN.reveal(), Schema: c.State.Schema, Retention: c.State.Retention.Std(), AttemptRetention: c.State.AttemptRetention.Std(), RetentionSize: c.State.retentionSize(), Lease: c.State.Lease.Std(),
-		PoolSize: c.State.PoolSize, Version: version, Limits: c.limits(), Alerts: c.alerts(),
+		PoolSize: c.State.PoolSize, Version: version, Limits: c.limits(), Alerts: c.alerts(), Record: c.Record.config(),
 	}
 }
 
@@ -185,6 +192,7 @@ func (c *Config) validate() error {
 	if c.Log.Format != "" && c.Log.Format != "console" && c.Log.Format != "json" {
 		problems = append(problems, c.Doc.problem("log.format", true, fmt.Sprintf("unknown format %q", c.Log.Format), "formats are console and json"))
 	}
+	problems = append(problems, c.readTemplates()...)
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
 		endpoint := c.Endpoints[name]
 		path := "endpoints." + name
@@ -199,6 +207,7 @@ func (c *Config) validate() error {
 	problems = append(problems, c.checkEndpoints()...)
 	problems = append(problems, c.checkAlerts()...)
 	problems = append(problems, c.checkLimits()...)
+	problems = append(problems, c.place(c.Record.validate(), "record")...)
 	problems = append(problems, c.checkFiles()...)
 	return errors.Join(problems...)
 }
@@ -224,6 +233,14 @@ func (c *Config) checkEndpoints() []error {
 		check(fmt.Sprintf("rules[%d].endpoint", i), r.Endpoint)
 		for j, name := range r.Endpoints {
 			check(fmt.Sprintf("rules[%d].endpoints[%d]", i, j), name)
+		}
+		if s := r.Split; s != nil {
+			for _, value := range slices.Sorted(maps.Keys(s.Endpoints)) {
+				check(fmt.Sprintf("rules[%d].split.endpoints.%s", i, value), s.Endpoints[value])
+			}
+			if s.Other != nil {
+				check(fmt.Sprintf("rules[%d].split.other", i), *s.Other)
+			}
 		}
 	}
 	return problems
@@ -269,9 +286,11 @@ func (c *Config) ruleProblems(err error) error {
 			problems = append(problems, e)
 			continue
 		}
-		path := fmt.Sprintf("rules[%d]", p.Rule)
-		inValue := p.Path != ""
-		if inValue {
+		path, inValue := p.Path, true
+		if p.Rule >= 0 {
+			path, inValue = fmt.Sprintf("rules[%d]", p.Rule), p.Path != ""
+		}
+		if p.Rule >= 0 && inValue {
 			path = joinPath(path, p.Path)
 		}
 		message := p.Message

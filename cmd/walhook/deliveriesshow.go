@@ -34,7 +34,7 @@ func (a *app) deliveriesShow() *cobra.Command {
 				if asJSON {
 					return a.printJSON(detail)
 				}
-				return a.printDetail(detail)
+				return a.printDetail(detail, cfg.masks(detail.Rule))
 			})
 		},
 	}
@@ -57,7 +57,28 @@ func asRaw(body []byte) json.RawMessage {
 	return text
 }
 
-func (a *app) printDetail(d *status.DeliveryDetail) error {
+// bodyText shows a body of asRaw to people: JSON indented, other texts as they are. Lines but the first have a prefix.
+func bodyText(body json.RawMessage, prefix string) (string, error) {
+	var text string
+	if json.Unmarshal(body, &text) == nil {
+		return strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n"+prefix), nil
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, body, prefix, "  "); err != nil {
+		return "", fmt.Errorf("print body: %w", err)
+	}
+	return pretty.String(), nil
+}
+
+func headerLists(headers map[string]string) map[string][]string {
+	lists := make(map[string][]string, len(headers))
+	for name, value := range headers {
+		lists[name] = []string{value}
+	}
+	return lists
+}
+
+func (a *app) printDetail(d *status.DeliveryDetail, masks func(rel *cdc.Relation, column string) bool) error {
 	now := time.Now()
 	table := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 	row := func(name, value string) {
@@ -80,6 +101,7 @@ func (a *app) printDetail(d *status.DeliveryDetail) error {
 	}
 	row("rule", d.Rule)
 	row("event", d.Event)
+	row("format", d.Format)
 	row("record", d.Model+"/"+d.Record)
 	row("committed", since(now, d.Committed)+fmt.Sprintf(", transaction %d at %s", d.XID, d.LSN))
 	row("queued", since(now, d.Queued))
@@ -91,18 +113,22 @@ func (a *app) printDetail(d *status.DeliveryDetail) error {
 		return err
 	}
 	if len(d.Body) > 0 {
-		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, d.Body, "  ", "  "); err != nil {
-			return fmt.Errorf("print body: %w", err)
+		text, err := bodyText(d.Body, "  ")
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(a.stdout, "\nbody\n  %s\n", pretty.String())
+		if len(d.Headers) > 0 {
+			fmt.Fprintln(a.stdout, "\nheaders")
+			printHeaders(a.stdout, "  ", headerLists(d.Headers))
+		}
+		fmt.Fprintf(a.stdout, "\nbody\n  %s\n", text)
 	}
 	if len(d.Change) > 0 {
 		change, err := cdc.DecodeChange(d.Change)
 		if err != nil {
 			return fmt.Errorf("print change: %w", err)
 		}
-		fmt.Fprintf(a.stdout, "\n%s of %s\n  %s\n", change.Op, change.Rel, changeText(change))
+		fmt.Fprintf(a.stdout, "\n%s of %s\n  %s\n", change.Op, change.Rel, changeText(change, masks))
 	}
 	for _, t := range d.Attempts {
 		result := fmt.Sprintf("%s %s", t.Method, t.URL)

@@ -121,7 +121,8 @@ func (d *desk) Delivery(ctx context.Context, id string) (*status.DeliveryDetail,
 	found, attempts, err := d.db.GetDelivery(ctx, id)
 	switch {
 	case err == nil:
-		detail.DeliveryLine, detail.Body = lineOfDelivery(found), asRaw(found.Body)
+		detail.DeliveryLine, detail.Body = lineOfDelivery(found), asRaw(d.cfg.shownBody(found))
+		detail.Format, detail.Headers = found.Format, found.Headers
 		for i := range attempts {
 			detail.Attempts = append(detail.Attempts, status.LineOfAttempt(&attempts[i].Attempt, attempts[i].Result, attempts[i].Reason))
 		}
@@ -136,7 +137,7 @@ func (d *desk) Delivery(ctx context.Context, id string) (*status.DeliveryDetail,
 	if len(parked) == 0 {
 		return nil, &notFound{id}
 	}
-	detail.DeliveryLine, detail.Change = lineOfParked(&parked[0]), asRaw(parked[0].Change)
+	detail.DeliveryLine, detail.Change = lineOfParked(&parked[0]), asRaw(d.cfg.shownChange(&parked[0]))
 	return detail, nil
 }
 

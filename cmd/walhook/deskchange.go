@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"walhook/cdc"
@@ -235,12 +236,15 @@ func (c *Config) planning(ctx context.Context, db *state.DB) (*planning, error) 
 
 // planning plans by the rules that the survey has compiled.
 func (s *survey) planning(id delivery.Identity, c *Config, live *cdc.Live, done func()) *planning {
-	p := &planning{planner: delivery.NewPlanner(id, s.rules, c.Endpoints, relatedRows{live}), active: map[string]bool{}, close: done}
+	p := &planning{planner: delivery.NewPlanner(id, s.rules, c.Endpoints, newRelatedRows(live, s.rules)), active: map[string]bool{}, close: done}
 	for _, r := range s.rules.Rules() {
 		p.active[r.Name] = r.IsActive()
 	}
 	return p
 }
+
+// ruleGone follows the error of a parked event that was to be evaluated again in vain.
+const ruleGone = "; not evaluated again: the rule is no longer in the configuration, or not active"
 
 // retryParked evaluates parked events by the rules as they are now.
 func (d *desk) retryParked(ctx context.Context, f state.Filter) (taken, failed int64, err error) {
@@ -252,9 +256,15 @@ func (d *desk) retryParked(ctx context.Context, f state.Filter) (taken, failed i
 	taken, failed, err = d.db.RetryParked(ctx, f, func(ctx context.Context, events []*delivery.Parked) (state.Evaluated, error) {
 		var out state.Evaluated
 		for _, e := range events {
+			if e.Rule == delivery.NoticeRule { // a malformed message, which no rule makes well
+				out.Parked = append(out.Parked, e)
+				continue
+			}
 			if !p.active[e.Rule] {
 				again := *e
-				again.Error = "the rule is no longer in the configuration, or not active"
+				if !strings.HasSuffix(again.Error, ruleGone) { // why it was parked stays to be read
+					again.Error += ruleGone
+				}
 				out.Parked = append(out.Parked, &again)
 				continue
 			}

@@ -151,11 +151,16 @@ func (d *desk) SendTest(ctx context.Context, name, event string, body []byte) (*
 	if err := d.mayTest(ctx); err != nil {
 		return nil, err
 	}
+	endpoint := d.cfg.Endpoints[name]
+	if stored, bound, err := d.db.Bound(ctx); err == nil && bound {
+		endpoint = withSource(endpoint, stored.DatabaseName, stored.UUID != "")
+	}
 	test, err := delivery.NewTest(name, event, body, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	o, err := delivery.SendTest(ctx, d.cfg.Endpoints[name], currentBuild().Version, test)
+	test.Dress(endpoint, body == nil)
+	o, err := delivery.SendTest(ctx, endpoint, currentBuild().Version, test)
 	if err != nil {
 		return nil, err
 	}

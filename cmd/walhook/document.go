@@ -20,6 +20,7 @@ import (
 type document struct {
 	name    string // as the user gave it, for messages
 	text    []byte
+	public  bool           // it holds no secrets: complaints may show any line
 	entries []entry        // in the order of the text
 	index   map[string]int // path → entry
 }
@@ -81,6 +82,17 @@ func (d *document) find(path string) *entry {
 func (d *document) has(path string) bool {
 	_, ok := d.index[path]
 	return ok
+}
+
+// keysBelow lists the paths of all keys in a table, as the keys they consist of, in the order of the text.
+func (d *document) keysBelow(path string) (keys [][]string) {
+	depth := strings.Count(path, ".") + 1
+	for i := range d.entries {
+		if e := &d.entries[i]; e.name != "" && len(e.parts) > depth && strings.HasPrefix(e.path, path+".") {
+			keys = append(keys, e.parts[depth:])
+		}
+	}
+	return keys
 }
 
 // position returns the line and column (in characters) of an offset, from 1.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -78,11 +76,11 @@ func (a *app) printTest(r *status.TestResult) error {
 	t := r.Attempt
 	fmt.Fprintf(a.stdout, "%s %s\n", t.Method, t.URL)
 	printHeaders(a.stdout, "> ", t.RequestHeaders)
-	var body bytes.Buffer
-	if err := json.Indent(&body, r.Body, "", "  "); err != nil {
-		return fmt.Errorf("print body: %w", err)
+	body, err := bodyText(r.Body, "")
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(a.stdout, "\n%s\n\n", body.String())
+	fmt.Fprintf(a.stdout, "\n%s\n\n", body)
 	if t.Status != 0 {
 		printHeaders(a.stdout, "< ", t.ResponseHeaders)
 		printAnswer(a.stdout, "< ", &t)

@@ -64,7 +64,7 @@ func expand(doc *document, env environment) (*expansion, error) {
 	}
 	for i := range doc.entries {
 		e := &doc.entries[i]
-		if len(e.parts) == 0 || e.parts[0] == "rules" || e.value.from < done && e.kind == unstable.String {
+		if len(e.parts) == 0 || e.parts[0] == "rules" || e.parts[0] == "functions" || e.value.from < done && e.kind == unstable.String {
 			continue
 		}
 		target, isFile := fileKeys[pattern(e.parts)]

@@ -260,7 +260,12 @@ func TestInvariant5CopyRecognisedByLook(t *testing.T) {
 func TestInvariant5EveryCommandOnACopy(t *testing.T) {
 	refused := []string{"run", "run --adopt", "check", "setup", "deliveries retry --all --yes", "deliveries retry --parked --all --yes", "deliveries discard --all --yes",
 		"replay --all --yes", "replay --test --all --yes", "deliveries retry --waiting --all --yes", "endpoints resume e", "endpoints send-test e", "endpoints verify e", "endpoints verify e --send"}
-	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "deliveries verify", "deliveries gaps", "endpoints list", "endpoints show e", "endpoints keys", "endpoints pause e", "reload", "detach", "teardown --dry-run", "version"}
+	cases := filepath.Join(t.TempDir(), "cases.toml")
+	if err := os.WriteFile(cases, []byte("[[cases]]\nrule = \"r\"\nafter = { name = \"a\" }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "deliveries verify", "deliveries gaps", "endpoints list", "endpoints show e", "endpoints keys", "endpoints pause e", "reload", "detach", "teardown --dry-run", "version",
+		"rules explain r --id 1", "rules show r", "rules preview r --id 1", "rules test " + cases, "rules backtest", "tail --for 1ms", "models", "fields res.partner", "recipes list", "recipes show customer_created", "recipes add customer_created --dry-run"}
 	apart := []string{"demo", "init", "help", "completion"} // have nothing to do with the configured database
 
 	a := attach(t)

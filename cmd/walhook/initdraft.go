@@ -36,7 +36,7 @@ type draftRule struct {
 
 // suggestions are rules that most people of a trade want, the commonest first.
 var suggestions = []draftRule{
-	{why: "A quotation became an order.", Config: rules.Config{Name: "sale_order_confirmed", Model: "sale.order", On: []string{"create", "write"}, When: `entered("state", ["sale", "done"])`,
+	{why: "A quotation became an order.", Config: rules.Config{Name: "order_confirmed", Model: "sale.order", On: []string{"create", "write"}, When: `entered("state", ["sale", "done"])`,
 		Event: "sale.order.confirmed", Fields: []string{"name", "client_order_ref", "partner_id", "date_order", "amount_untaxed", "amount_total", "currency_id"}}},
 	{why: "A customer invoice was posted.", Config: rules.Config{Name: "invoice_posted", Model: "account.move", On: []string{"create", "write"}, When: `after.move_type == "out_invoice" && became("state", "posted")`,
 		Event: "account.move.posted", Fields: []string{"name", "partner_id", "invoice_date", "invoice_date_due", "amount_untaxed", "amount_total", "currency_id", "payment_reference"}}},

@@ -10,6 +10,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"walhook/cdc/catalog"
+	"walhook/rules"
 )
 
 // shape is what a place of the configuration accepts, in words for people.
@@ -24,7 +25,10 @@ const (
 	aTable  shape = "a table"
 	aSize   shape = "a size, such as \"16MiB\""
 	tables  shape = "a list of tables"
-	aSecret shape = "" // takes what its type takes; go-toml judges
+	aTime   shape = "a date and time without quotes"
+	aThing  shape = "anything"
+	aSecret shape = ""                // takes what its type takes; go-toml judges
+	aTree   shape = "text or a table" // of a rule's payload: package rules judges
 )
 
 // keyTree is what the configuration structs accept: shapes and the keys of
@@ -34,6 +38,7 @@ type keyTree struct {
 	keys  map[string]*keyTree // of a struct
 	any   *keyTree            // of a map: what is under every name
 	elem  *keyTree            // of a list
+	free  bool                // takes anything: whoever reads it judges
 }
 
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
@@ -45,6 +50,11 @@ func treeOf(t reflect.Type) *keyTree {
 	}
 	if t == reflect.TypeFor[size]() {
 		return &keyTree{shape: aSize}
+	}
+	if t == reflect.TypeFor[rules.Payload]() {
+		member := &keyTree{shape: aTree}
+		member.any, member.elem = member, member
+		return &keyTree{shape: aTable, any: member}
 	}
 	if reflect.PointerTo(t).Implements(textUnmarshaler) {
 		return &keyTree{shape: aText}
@@ -64,6 +74,8 @@ func treeOf(t reflect.Type) *keyTree {
 			return &keyTree{shape: tables, keys: elem.keys, any: elem.any, elem: elem}
 		}
 		return &keyTree{shape: aList, elem: elem}
+	case reflect.Interface:
+		return &keyTree{shape: aSecret, free: true}
 	case reflect.Map:
 		return &keyTree{shape: aTable, any: treeOf(t.Elem())}
 	case reflect.Struct:
@@ -128,8 +140,10 @@ func (t *keyTree) paths(prefix string) []string {
 // checkKeys complains about every key that the structs do not have and every value
 // of the wrong shape. go-toml finds most of them too, one at a time; it takes keys of the wrong case for
 // right, numbers for texts, and cannot say what was meant.
-func checkKeys(doc *document) []error {
-	root := configKeys()
+func checkKeys(doc *document) []error { return checkTree(doc, configKeys()) }
+
+// checkTree is checkKeys for another kind of file.
+func checkTree(doc *document, root *keyTree) []error {
 	var problems []error
 	refused := map[string]bool{}
 	for i := range doc.entries {
@@ -140,6 +154,9 @@ func checkKeys(doc *document) []error {
 		}
 		at, section, unknown := root, "", false
 		for _, part := range e.parts {
+			if at.free {
+				break
+			}
 			next := at.any
 			if next == nil {
 				next = at.keys[part]
@@ -149,6 +166,9 @@ func checkKeys(doc *document) []error {
 				break
 			}
 			at, section = next, joinPath(section, part)
+		}
+		if at.free {
+			continue
 		}
 		if unknown {
 			problems = append(problems, unknownKey(doc, e, root))
@@ -171,6 +191,12 @@ func checkKeys(doc *document) []error {
 
 // fits says whether a value has a shape, and names what it is.
 func fits(kind unstable.Kind, s shape) (string, bool) {
+	if s == aThing {
+		return "", true
+	}
+	if s == aTree {
+		return "", true
+	}
 	switch kind {
 	case unstable.String:
 		return "text", s == aText || s == aSize || s == aSecret
@@ -187,7 +213,7 @@ func fits(kind unstable.Kind, s shape) (string, bool) {
 	case unstable.Table, unstable.InlineTable:
 		return "a table", s == aTable || s == tables && kind == unstable.InlineTable
 	}
-	return "a date or time", false
+	return "a date or time", s == aTime || s == aSecret
 }
 
 func shapeHint(e *entry, at *keyTree) string {
@@ -227,6 +253,8 @@ func unknownKey(doc *document, e *entry, at *keyTree) error {
 	switch {
 	case section == "rules":
 		where = " in a rule"
+	case section == "cases":
+		where = " in a case"
 	case section != "":
 		where = " in [" + section + "]"
 	}

@@ -30,7 +30,7 @@ func newLogger(w io.Writer, level, format string) (zerolog.Logger, error) {
 	default:
 		return zerolog.Nop(), usagef("formats are console and json", "unknown log format %q", format)
 	}
-	return zerolog.New(w).Level(parsed).With().Timestamp().Logger(), nil
+	return zerolog.New(zerolog.SyncWriter(w)).Level(parsed).With().Timestamp().Logger(), nil
 }
 
 func console(w io.Writer, plain bool) io.Writer {

@@ -36,8 +36,10 @@ type member struct {
 	at       boundAt
 	process  *state.Process
 	lookups  *cdc.Live
+	rows     *relatedRows // what is looked up for the stream
 	engine   *delivery.Engine
 	identity *identityWatch
+	held     chan struct{} // events wait to be released: an upgrade is over
 
 	verified chan struct{} // closed when this process may send (invariant 5)
 	once     sync.Once
@@ -60,7 +62,7 @@ func (p *pipeline) join(ctx context.Context, t terms, adopt bool) (m *member, er
 	if err := p.awaitSlot(ctx, t.survey.facts); err != nil {
 		return nil, err
 	}
-	m = &member{terms: t, p: p, verified: make(chan struct{}), reads: make(chan struct{})}
+	m = &member{terms: t, p: p, verified: make(chan struct{}), reads: make(chan struct{}), held: make(chan struct{}, 1)}
 	if m.at, err = t.cfg.bind(ctx, p.db, t.survey.facts, t.survey.catalog, false, adopt); err != nil {
 		return nil, err
 	}
@@ -72,6 +74,7 @@ func (p *pipeline) join(ctx context.Context, t terms, adopt bool) (m *member, er
 	if m.process, err = p.db.Register(ctx); err != nil {
 		return nil, environmentError(err, "")
 	}
+	m.rows = newStreamedRows(m.lookups, t.survey, t.cfg.relatedCache())
 	m.identity = m.watchIdentity()
 	m.engine = delivery.NewEngine(m.process, t.sender, t.cfg.Endpoints, delivery.EngineOptions{Lease: m.process.LeaseUntil, Flow: m.process,
 		AlertAfter: t.cfg.alertAfter(), Trace: p.engineTrace()})
@@ -97,6 +100,7 @@ func (m *member) run(ctx context.Context) error {
 		{"process lease", m.process.Run},
 		{"identity watch", m.identity.Run},
 		{"delivery", m.deliver},
+		{"held events", m.releaseHeld},
 		{"stream", m.p.slot.guarded(m.read)},
 	}, stopGrace+m.cfg.longestTimeout())
 	return errors.Join(err, m.leave())
@@ -155,7 +159,13 @@ func (m *member) read(ctx context.Context) error {
 		case <-running.Done():
 		}
 	}()
+	scheduled, err := m.schedule(running, source)
+	if err != nil {
+		return err
+	}
 	err = source.Run(running, reader.Position().LSN)
+	stop()
+	scheduled()
 	m.mu.Lock()
 	m.source = nil
 	m.mu.Unlock()
@@ -175,17 +185,28 @@ func (m *member) begin(ctx context.Context, reader *state.Reader) (*cdc.Source, 
 		return nil, fmt.Errorf("%w: the state was bound to another source", delivery.ErrSuperseded)
 	}
 	identity := delivery.Identity{SystemID: id.SystemID, DatabaseOID: id.DatabaseOID}
-	planner := delivery.NewPlanner(identity, m.survey.rules, m.cfg.Endpoints, relatedRows{m.lookups})
+	planner := delivery.NewPlanner(identity, m.survey.rules, m.cfg.Endpoints, m.rows)
+	if m.cfg.Record.config().On() {
+		planner.Record(m.process.Recording)
+	}
 	if err := m.settleWindows(ctx); err != nil {
 		return nil, err
 	}
-	ingest := delivery.NewIngest(m.process, planner, m.engine, reader.Position(), p.ingestTrace())
+	trace := p.ingestTrace()
+	trace.Released = m.release
+	ingest := delivery.NewIngest(m.process, planner, m.engine, reader.Position(), trace)
+	if err := m.resumeUpgrade(ctx, ingest); err != nil {
+		return nil, err
+	}
 	cfg := m.cfg.source()
 	cfg.Gate = p.gate
 	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID
-	source := cdc.NewSource(cfg, m.identity.guard(ingest), m.identity.wants(m.survey.rules.Wants), p.sourceTrace())
+	source := cdc.NewSource(cfg, p.metadata.guard(m.survey, m.retired.Load, m.identity.guard(ingest)), m.rows.wants(m.survey.wants(m.identity.wants(m.survey.rules.Wants))), p.sourceTrace())
 	m.mu.Lock()
+	if m.standby {
+		p.metadata.sign() // what changed while it stood by, another process has read
+	}
 	m.source, m.standby, m.problem = source, false, ""
 	m.mu.Unlock()
 	p.log.Info().Int64("process", m.process.ID()).Stringer("lsn", reader.Position().LSN).Msg("this process is the reader")
@@ -226,6 +247,16 @@ func (m *member) progress() cdc.Progress {
 		return cdc.Progress{}
 	}
 	return m.source.Progress()
+}
+
+// related is how looking related rows up goes; nil when this process does not read, or no rule asks for any.
+func (m *member) related() *status.RelatedState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.source == nil || len(m.rows.links) == 0 {
+		return nil
+	}
+	return status.NewRelatedState(m.rows.lookups.Stats(), m.cfg.relatedCache())
 }
 
 // role says for the status pages what this process does.

@@ -56,6 +56,7 @@ func heapLimitFor(cfg *Config) int64 {
 	if memory := int64(cfg.Source.Memory); memory > cdc.DefaultMemory {
 		limit += 2 * (memory - cdc.DefaultMemory)
 	}
+	limit += 2 * max(cfg.relatedCache()-defaultRelatedCache, 0)
 	connections := 0
 	for _, e := range cfg.Endpoints {
 		connections += e.WithDefaults().Concurrency

@@ -26,13 +26,16 @@ type pipeline struct {
 	log    zerolog.Logger
 	reload reloading
 
-	db      *state.DB
-	group   string // of the processes on this state
-	server  *status.Server
-	slot    *slotWatch
-	repeats repeats   // of failures of upkeep
-	gate    *cdc.Gate // of all sessions in the source's database
-	pulse   *pulse
+	db       *state.DB
+	group    string // of the processes on this state
+	server   *status.Server
+	slot     *slotWatch
+	reserved reservedSlots
+	repeats  repeats   // of failures of upkeep
+	gate     *cdc.Gate // of all sessions in the source's database
+	pulse    *pulse
+
+	metadata *metadataWatch
 
 	mu      sync.Mutex
 	member  *member
@@ -50,7 +53,7 @@ type closer struct {
 
 // openPipeline connects, checks and binds. On an error everything is given back.
 func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bool) (p *pipeline, err error) {
-	p = &pipeline{terms: terms{cfg: cfg}, log: log}
+	p = &pipeline{terms: terms{cfg: cfg}, log: log, metadata: newMetadataWatch()}
 	p.pulse = newPulse(cfg.state("").WithDefaults().Lease)
 	p.gate = cdc.NewGate(0, 0, p.noteAway)
 	defer func() {
@@ -75,7 +78,7 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 		return p, &failure{err: err, code: exitUsage}
 	}
 	p.defers("connections to endpoints", func() error { p.sender.Close(); return nil })
-	if p.survey, err = p.inspect(ctx, cfg); err != nil {
+	if p.survey, err = p.inspect(ctx, cfg, false); err != nil {
 		return p, err
 	}
 	limitMemoryAnew(cfg)
@@ -95,15 +98,22 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 	return p, err
 }
 
-// inspect looks at the source and refuses what preflight finds wrong.
-func (p *pipeline) inspect(ctx context.Context, cfg *Config) (*survey, error) {
+// inspect looks at the source and refuses what preflight finds wrong; a process that runs already goes on without a rule or a table that is not
+// as it should be.
+func (p *pipeline) inspect(ctx context.Context, cfg *Config, running bool) (*survey, error) {
 	conn, err := connect(ctx, "source.dsn", cfg.Source.DSN.reveal())
 	if err != nil {
 		return nil, err
 	}
 	defer closeConn(conn)
-	s, err := cfg.look(ctx, conn, "")
+	s, err := cfg.understand(ctx, conn, running)
 	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.ruleWarnings(s.rules) {
+		p.log.Warn().Str("warning", w.Error()).Str("hint", hintOf(w)).Msg("rule")
+	}
+	if err := s.inspect(ctx, conn, cfg, ""); err != nil {
 		return nil, err
 	}
 	var refusals []error
@@ -111,12 +121,12 @@ func (p *pipeline) inspect(ctx context.Context, cfg *Config) (*survey, error) {
 	for _, f := range cdc.Preflight(s.facts, s.needs) {
 		switch {
 		case mismatch != nil && strings.HasPrefix(f.Code, "slot_"): // a copy: the slot is the original's
-		case f.Severity == cdc.SeverityError && f.Code != "slot_unreserved" && f.Code != "writes_fail":
+		case stops(f, running):
 			refusals = append(refusals, environmentError(errors.New(f.Message), f.Hint))
 		case f.Severity == cdc.SeverityError:
-			// Not to run would make these worse, or change nothing.
+			// Not to run would make these worse, or change nothing, or stop the other rules.
 			p.log.Error().Str("code", f.Code).Str("finding", f.Message).Str("hint", f.Hint).Msg("preflight")
-		case f.Severity == cdc.SeverityWarning:
+		case f.Severity == cdc.SeverityWarning && !running: // told at the start
 			p.log.Warn().Str("code", f.Code).Str("finding", f.Message).Str("hint", f.Hint).Msg("preflight")
 		}
 	}
@@ -163,6 +173,8 @@ func (p *pipeline) Run(ctx context.Context) error {
 		{"status pages", p.server.Run},
 		{"detachment watch", p.watchDetachment},
 		{"slot watch", p.slot.Run},
+		{"reserved slots", p.watchReserved},
+		{"metadata watch", p.metadata.Run},
 		{"", p.slot.guarded(p.work)}, // also while it does not read: waiting for the state to join again
 	}, 4*stopGrace)
 	p.log.Info().Msg("walhook has stopped")
@@ -209,6 +221,8 @@ func (p *pipeline) sources() status.Sources {
 			}
 			return all
 		},
+		Reserved: p.reserved.get,
+		Related:  func() *status.RelatedState { return p.current().related() },
 		Blockers: func() []string {
 			var all []string
 			if away := p.gate.Away(); away != nil {

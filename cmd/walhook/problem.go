@@ -109,7 +109,7 @@ var (
 // a password.
 func (d *document) presentable(line string, offset int) string {
 	trimmed := strings.TrimSpace(line)
-	if strings.HasPrefix(trimmed, "[") && !quoted.MatchString(trimmed) || d.inRules(offset) {
+	if d.public || strings.HasPrefix(trimmed, "[") && !quoted.MatchString(trimmed) || d.inRules(offset) {
 		return line
 	}
 	m := keyOnLine.FindStringSubmatchIndex(line)
@@ -139,7 +139,8 @@ func (d *document) syntaxHint(at int) string {
 // the text alone, as the text may not parse.
 func (d *document) inRules(offset int) bool {
 	section := d.sectionAt(offset)
-	return strings.HasPrefix(section, "[[rules]]") || strings.HasPrefix(section, "[rules.")
+	return strings.HasPrefix(section, "[[rules]]") || strings.HasPrefix(section, "[rules.") ||
+		strings.HasPrefix(section, "[functions") || strings.HasPrefix(section, "[odoo")
 }
 
 // sectionAt is the last table header before an offset.

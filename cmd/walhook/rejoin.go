@@ -27,8 +27,11 @@ func membershipLost(err error) bool {
 // rejoin begins a new membership as soon as source and state let it; nil without an error when ctx ends before that.
 func (p *pipeline) rejoin(ctx context.Context) (*member, error) {
 	for pause := time.Second; p.gate.Wait(ctx, nil); pause = min(2*pause, 10*time.Second) {
-		var err error
-		if p.survey, err = p.inspect(ctx, p.cfg); err == nil {
+		before := p.survey.unfit
+		s, err := p.inspect(ctx, p.cfg, true)
+		if err == nil {
+			p.survey = s
+			p.noteUnfit(before, s.unfit)
 			limitMemoryAnew(p.cfg)
 			var m *member
 			if m, err = p.join(ctx, p.terms, false); err == nil {

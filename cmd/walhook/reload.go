@@ -74,6 +74,12 @@ func (p *pipeline) until(ctx context.Context, ended <-chan error) (next *member,
 			if next := p.reread(ctx); next != nil {
 				return next, nil
 			}
+		case <-p.metadata.asked:
+			next := p.follow(ctx)
+			p.metadata.answer(next != nil)
+			if next != nil {
+				return next, nil
+			}
 		}
 	}
 }
@@ -183,7 +189,7 @@ func (p *pipeline) prepare(ctx context.Context) (next *member, restart []string,
 			t.sender.Close()
 		}
 	}()
-	if t.survey, err = p.inspect(ctx, cfg); err != nil {
+	if t.survey, err = p.inspect(ctx, cfg, false); err != nil {
 		return nil, nil, err
 	}
 	if next, err = p.join(ctx, t, false); err != nil {
@@ -201,7 +207,7 @@ func (c *Config) keep(running *Config) (changed []string) {
 	for _, section := range []struct {
 		name     string
 		new, old any // pointers to structs of one type
-	}{{"source", &c.Source, &running.Source}, {"state", &c.State, &running.State}, {"http", &c.HTTP, &running.HTTP}, {"log", &c.Log, &running.Log}} {
+	}{{"source", &c.Source, &running.Source}, {"state", &c.State, &running.State}, {"http", &c.HTTP, &running.HTTP}, {"log", &c.Log, &running.Log}, {"record", &c.Record, &running.Record}} {
 		into, was := reflect.ValueOf(section.new).Elem(), reflect.ValueOf(section.old).Elem()
 		for field := range into.Type().Fields() {
 			name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")

@@ -24,6 +24,7 @@ type app struct {
 	configPath string
 	logLevel   string
 	logFormat  string
+	noColor    bool
 
 	began bool // a command's own code has been reached: errors are no longer cobra's
 }
@@ -92,10 +93,11 @@ Start with "walhook demo"; it needs no database and no configuration.
 	flags.StringVar(&a.configPath, "config", "", "configuration file (default $WALHOOK_CONFIG, then ./walhook.toml)")
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default [log] level, then info)")
 	flags.StringVar(&a.logFormat, "log-format", "", "console or json (default [log] format, then what suits the terminal)")
+	flags.BoolVar(&a.noColor, "no-color", false, "no colours, as with $NO_COLOR; there are none but on a terminal")
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
 	root.AddCommand(
-		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.reloadCommand(), a.statusCommand(),
-		a.rulesCommand(), a.deliveriesCommand(), a.replayCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
+		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.reloadCommand(), a.statusCommand(), a.tailCommand(),
+		a.rulesCommand(), a.modelsCommand(), a.fieldsCommand(), a.recipesCommand(), a.deliveriesCommand(), a.replayCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
 	)
 	refuseTwice(root)
 	return root

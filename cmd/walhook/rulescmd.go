@@ -2,8 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -32,23 +32,25 @@ func (a *app) rulesCommand() *cobra.Command {
 				_, err := fmt.Fprintln(a.stdout, "no rules")
 				return err
 			}
-			table := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
-			fmt.Fprintln(table, "RULE\tMODEL\tON\tENDPOINTS\tEVENT\tWHEN")
+			var rows [][]string
 			for _, l := range lines {
 				name, of := l.Name, l.Model
 				if marks := marksOf(&l); len(marks) > 0 {
 					name += " (" + strings.Join(marks, ", ") + ")"
 				}
-				if of == "" {
+				switch {
+				case of == "" && l.Table == "": // on message
+					of = "-"
+				case of == "":
 					of = "table " + l.Table
 				}
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", name, of, strings.Join(l.On, ","), strings.Join(l.Endpoints, ","), l.Event, orDash(strings.Join(strings.Fields(l.When), " ")))
+				rows = append(rows, []string{name, of, strings.Join(l.On, ","), strings.Join(l.Endpoints, ","), l.Event, orDash(strings.Join(strings.Fields(l.When), " "))})
 			}
-			return table.Flush()
+			return a.terminal().table([]string{"RULE", "MODEL", "ON", "ENDPOINTS", "EVENT", "WHEN"}, rows)
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("rules", "Look at the rules", "  walhook rules list", list)
+	return group("rules", "Look at the rules, and try them out", "  walhook rules list\n  walhook rules preview order_confirmed --last", list, a.rulesShow(), a.rulesPreview(), a.rulesExplain(), a.rulesTest(), a.rulesBacktest())
 }
 
 // ruleLines lists the rules in their order.
@@ -81,13 +83,10 @@ func marksOf(l *status.RuleLine) (marks []string) {
 }
 
 func lineOf(r rules.Config) status.RuleLine {
-	l := status.RuleLine{Name: r.Name, Active: r.Active == nil || *r.Active, Model: r.Model, Table: r.Table, On: r.On, When: r.When, Endpoints: r.Endpoints, Event: r.Event, EachWrite: r.EachWrite}
+	l := status.RuleLine{Name: r.Name, Active: r.Active == nil || *r.Active, Model: r.Model, Table: r.Table, On: r.On, When: r.When, Endpoints: r.EndpointNames(), Event: r.Event, EachWrite: r.EachWrite}
 	l.Test, l.Priority, l.Debounce, l.DebounceMax = r.Test, r.Priority, r.Debounce, r.DebounceMax
 	if r.Sample != nil {
 		l.Sample = *r.Sample
-	}
-	if r.Endpoint != "" {
-		l.Endpoints = []string{r.Endpoint}
 	}
 	if l.Event == "" {
 		of := l.Model
@@ -95,6 +94,12 @@ func lineOf(r rules.Config) status.RuleLine {
 			of = l.Table
 		}
 		l.Event = of + ".<op>"
+		switch {
+		case slices.Contains(r.On, "message"):
+			l.Event = "<its own>"
+		case slices.Contains(r.On, "schedule"):
+			l.Event = of + ".schedule"
+		}
 	}
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -114,7 +115,21 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 	if blocking != nil {
 		return blocking
 	}
-	return s.apply(ctx, steps)
+	return s.apply(ctx, s.possible(steps))
+}
+
+// possible leaves out what walhook works without when that is all that is another login's to do: an installation that was set up by hand, or by an
+// earlier version, is no worse than it was.
+func (s *setup) possible(steps []cdc.Step) []cdc.Step {
+	foreign := func(steps []cdc.Step) bool {
+		return slices.ContainsFunc(steps, func(step cdc.Step) bool { return len(step.Foreign()) > 0 })
+	}
+	required := cdc.SetupSteps(s.survey.facts, cdc.Required(s.survey.needs), s.role)
+	if !foreign(steps) || foreign(required) {
+		return steps
+	}
+	s.say("note: some tables are not streamed, which is for their owner to change: walhook check tells what walhook does not see then, and how to change it")
+	return required
 }
 
 // sameServer refuses an owner's login that leads elsewhere.
@@ -141,17 +156,21 @@ func (s *setup) metadataNeeds(ctx context.Context) ([]cdc.TableNeed, error) {
 	if s.repl == nil || s.repl == s.owner {
 		return nil, nil
 	}
-	_, err := catalog.Load(ctx, s.repl)
+	cat, err := catalog.Load(ctx, s.repl)
 	var privilege *catalog.PrivilegeError
-	if !errors.As(err, &privilege) {
-		if err != nil {
-			return nil, environmentError(err, "")
-		}
-		return nil, nil
+	var schema string
+	var tables []string
+	switch {
+	case errors.As(err, &privilege):
+		schema, tables = privilege.Schema, privilege.Tables
+	case err != nil:
+		return nil, environmentError(err, "")
+	case cat.Odoo != nil:
+		schema, tables = cat.Odoo.Schema, cat.Odoo.Unread
 	}
 	var needs []cdc.TableNeed
-	for _, table := range privilege.Tables {
-		needs = append(needs, cdc.TableNeed{Schema: privilege.Schema, Table: table, ReadOnly: true, Why: []string{"Odoo's models and fields"}})
+	for _, table := range tables {
+		needs = append(needs, cdc.TableNeed{Schema: schema, Table: table, ReadOnly: true, Why: []string{"Odoo's models and fields"}})
 	}
 	return needs, nil
 }

@@ -80,7 +80,16 @@ func (c *Config) ask(ctx context.Context) (*status.Document, error) {
 	if err != nil {
 		return nil, environmentError(err, "")
 	}
+	reserved, err := db.Reservations(ctx)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
 	doc := status.Offline(time.Now(), c.infoOf(currentBuild().Version, time.Now()), endpoints, rules, position)
+	for i := range reserved {
+		if reserved[i].Made() {
+			doc.Reserved = append(doc.Reserved, reservedOf(&reserved[i]))
+		}
+	}
 	return &doc, nil
 }
 
@@ -184,6 +193,9 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 	if d.State.Error != "" {
 		fmt.Fprintf(facts, "state\t%s\n", d.State.Error)
 	}
+	for _, line := range noticeLines(d) {
+		fmt.Fprintf(facts, "%s\n", line)
+	}
 	for _, line := range queueLines(d) {
 		fmt.Fprintf(facts, "queue\t%s\n", line)
 	}
@@ -235,12 +247,18 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 			name += " (not configured)"
 		case !r.Active:
 			name += " (inactive)"
+		case r.Problem != "":
+			name += " (does not fit)"
+			held = append(held, "rule does not fit the database any more, and parks what it matches: "+r.Problem)
 		case r.Test:
 			name += " (test mode)"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", name, matchedText(&r), r.Parked, orDash(ago("", d.At, r.LastMatch)), orDash(ruleError(d, &r)))
 	}
 	if err := table.Flush(); err != nil {
+		return err
+	}
+	if err := printSchedules(&b, d); err != nil {
 		return err
 	}
 	for i, text := range held {
@@ -294,6 +312,12 @@ func matchedText(r *status.Rule) string {
 	}
 	if r.Sampled > 0 {
 		text += fmt.Sprintf(", %d sampled out", r.Sampled)
+	}
+	if r.Ignored > 0 {
+		text += fmt.Sprintf(", %d by ignored users", r.Ignored)
+	}
+	if r.Dropped > 0 {
+		text += fmt.Sprintf(", %d of upgrades dropped", r.Dropped)
 	}
 	return text
 }

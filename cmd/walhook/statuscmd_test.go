@@ -59,6 +59,17 @@ func TestPrintStatus(t *testing.T) {
 		"rule, parked":         {live(rule(1)), "", "no number, 1 min 0 s ago", "figures"},
 		"detached": {live(func(d *status.Document) { d.State = status.StateInfo{Error: "away", At: now.Add(-67 * time.Second)} }), "",
 			"as of 09:20:00 UTC, ", "not running"},
+		"no upgrade": {live(func(*status.Document) {}), "", "ready", "modules"},
+		"upgrade": {live(func(d *status.Document) {
+			d.Upgrade = &status.UpgradeState{Since: now.Add(-time.Hour), Seen: now.Add(-time.Second), Waiting: 4, Modules: 12, Held: 5, Dropped: 2}
+		}), "", "since 2026-03-01 08:21:07 UTC (1 h 0 min ago): 4 of 12 wait, 5 events held, 2 dropped", "no module has changed"},
+		"upgrade that stands still": {live(func(d *status.Document) { d.Upgrade = &status.UpgradeState{Seen: now.Add(-20 * time.Minute)} }), "",
+			"no module has changed for 20 min 0 s", "not ready"},
+		"reserved": {live(func(d *status.Document) {
+			d.Reserved = []status.ReservedSlot{{Slot: "try", Retained: new(int64(5 << 20)), MaxRetained: 1 << 30}}
+		}), "", "slot try keeps 5.0 MiB of at most 1.0 GiB of WAL for backtests (walhook rules backtest --release try)", "not there"},
+		"reserved, offline": {&status.Document{At: now, Reserved: []status.ReservedSlot{{Slot: "try", MaxRetained: 1 << 30}}}, "", "slot try keeps at most 1.0 GiB of WAL", " of at most"},
+		"reserved, dropped": {live(func(d *status.Document) { d.Reserved = []status.ReservedSlot{{Slot: "try", Ended: "it kept 2 GiB"}} }), "", "slot try is not there any more: it kept 2 GiB", "at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder

@@ -23,28 +23,68 @@ type survey struct {
 	needs   []cdc.TableNeed
 	facts   *cdc.Facts
 	since   cdc.LSN // end of WAL before any of it was read: what was committed later may not be in it
+
+	unfit  []*rules.Unfit   // rules that do not fit; none unless the process went on while the schema changed
+	tables []*catalog.Table // that rules watch or look into
+	sum    [32]byte         // of what the catalog says of these
 }
 
 // look reads the catalog over a connection, compiles the rules against it and finds out the state of slot,
 // publication and tables for the role that streams; an empty role is the connection's own.
 func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...cdc.TableNeed) (*survey, error) {
+	s, err := c.understand(ctx, conn, false)
+	if err != nil {
+		return nil, err
+	}
+	s.needs = spareSecrets(s.catalog, append(s.needs, more...))
+	return s, s.inspect(ctx, conn, c, role)
+}
+
+// understand reads the catalog and compiles the rules. Rules that do not fit are an error, unless the process is running already.
+func (c *Config) understand(ctx context.Context, conn *pgx.Conn, running bool) (*survey, error) {
 	since, err := cdc.EndOfWAL(ctx, conn)
 	if err != nil {
 		return nil, environmentError(err, "")
 	}
-	cat, err := catalog.Load(ctx, conn)
-	if err != nil {
+	s := &survey{since: since}
+	if s.catalog, err = c.loadCatalog(ctx, conn); err != nil {
 		return nil, environmentError(err, "")
 	}
-	set, err := rules.Compile(c.Rules, cat)
-	if err != nil {
-		return nil, c.ruleProblems(err)
-	}
-	s := &survey{catalog: cat, rules: set, since: since, needs: append(append(needsOf(set), identityNeeds(cat)...), more...)}
-	if s.facts, err = cdc.InspectAs(ctx, conn, role, c.Source.Slot, c.Source.Publication, s.needs); err != nil {
+	logins := rules.Logins(c.Rules)
+	if s.catalog, err = s.catalog.WithUsers(ctx, conn, logins); err != nil {
 		return nil, environmentError(err, "")
 	}
+	if running {
+		if s.rules, s.unfit, err = c.settings().CompileFitting(c.Rules, s.catalog); err != nil {
+			return nil, c.ruleProblems(err)
+		}
+	} else if s.rules, err = c.compile(s.catalog); err != nil || len(c.Odoo.Tables) > 0 {
+		if err = errors.Join(append(c.misplaced(s.catalog), err)...); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range s.rules.Needs() {
+		s.tables = append(s.tables, n.Table)
+	}
+	s.tables = append(s.tables, s.rules.Related()...)
+	for _, r := range s.rules.Scheduled() {
+		s.tables = append(s.tables, r.Table)
+	}
+	s.sum = s.catalog.Sum(s.tables)
+	s.needs = append(scheduleNeeds(s.rules, needsOf(s.rules)), identityNeeds(s.catalog)...)
+	s.needs = loginNeeds(s.catalog, logins, s.needs)
+	s.needs = spareSecrets(s.catalog, upgradeNeeds(s.rules, s.catalog, registryNeeds(s.catalog, s.needs)))
 	return s, nil
+}
+
+// inspect adds the facts.
+func (s *survey) inspect(ctx context.Context, conn *pgx.Conn, c *Config, role string) (err error) {
+	s.facts, err = cdc.InspectAs(ctx, conn, role, c.Source.Slot, c.Source.Publication, s.needs)
+	if err == nil {
+		c.nameSources(s.facts.Database, s.catalog.Odoo != nil)
+		s.facts.Messages = messageNeeds(s.rules)
+	}
+	return environmentError(err, "")
 }
 
 // needsOf says in cdc's words what the rules need.
@@ -53,13 +93,69 @@ func needsOf(set *rules.Set) []cdc.TableNeed {
 	for _, n := range set.Needs() {
 		needs = append(needs, cdc.TableNeed{Schema: n.Table.Schema, Table: n.Table.Name, Full: n.Full, Why: n.Why})
 	}
+	asked := func(t *catalog.Table) bool {
+		return slices.ContainsFunc(needs, func(n cdc.TableNeed) bool { return n.Schema == t.Schema && n.Table == t.Name })
+	}
 	for _, t := range set.Related() {
-		watched := slices.ContainsFunc(needs, func(n cdc.TableNeed) bool { return n.Schema == t.Schema && n.Table == t.Name })
-		if !watched {
-			needs = append(needs, cdc.TableNeed{Schema: t.Schema, Table: t.Name, ReadOnly: true, Why: []string{"rules look related records up in it"}})
+		if i := slices.IndexFunc(needs, func(n cdc.TableNeed) bool { return n.Schema == t.Schema && n.Table == t.Name }); i >= 0 {
+			needs[i].Read = true
+		} else {
+			needs = append(needs, cdc.TableNeed{Schema: t.Schema, Table: t.Name, Optional: true, Read: true, Columns: readColumns(set, t), Why: []string{"rules look related records up in it"}})
+		}
+	}
+	for _, t := range set.Leading() {
+		if !asked(t) {
+			needs = append(needs, cdc.TableNeed{Schema: t.Schema, Table: t.Name, Optional: true, Why: []string{"rules tell what is deleted along with its records"}})
 		}
 	}
 	return needs
+}
+
+// spareSecrets leaves the columns that hold secrets out of what is read of tables: walhook shows none of them, so its role need not read
+// them. The table of parameters stays whole: among its values are those that a copy is recognised by.
+func spareSecrets(cat *catalog.Catalog, needs []cdc.TableNeed) []cdc.TableNeed {
+	for i := range needs {
+		n := &needs[i]
+		t := cat.Table(n.Schema, n.Table)
+		if t == nil || n.Columns != nil || n.Table == cdc.ParameterTable {
+			continue
+		}
+		var columns []string
+		for _, c := range t.Columns {
+			if !catalog.Secret(t.Name, c.Name) {
+				columns = append(columns, c.Name)
+			}
+		}
+		if len(columns) < len(t.Columns) {
+			n.Columns = columns
+		}
+	}
+	return needs
+}
+
+// readColumns lists the columns of a table that rules look up, and what finds and sorts the rows; nil when that is not known.
+func readColumns(set *rules.Set, t *catalog.Table) (columns []string) {
+	read := func(names ...string) {
+		for _, name := range names {
+			name, _, _ = strings.Cut(name, " ")
+			if t.Column(name) != nil && !slices.Contains(columns, name) {
+				columns = append(columns, name)
+			}
+		}
+	}
+	for _, l := range set.Links() {
+		if l.Schema == t.Schema && l.Table == t.Name {
+			read("id", l.By)
+			read(l.Columns...)
+			if read(l.Order...); l.Many() && !l.Archived {
+				read("active")
+			}
+		}
+		if r := l.Rel; r != nil && r.Schema == t.Schema && r.Table == t.Name {
+			read(r.From, r.To)
+		}
+	}
+	return columns
 }
 
 // connectTimeout bounds the first connection of a command: long enough for a slow network, short enough for a

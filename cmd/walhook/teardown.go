@@ -90,6 +90,9 @@ func (t *teardown) run(ctx context.Context) error {
 	if err := p.running(t.cfg); err != nil {
 		return err
 	}
+	if err := t.reserved(ctx); err != nil {
+		return err
+	}
 	if p.empty() {
 		return nil
 	}

@@ -28,6 +28,7 @@ func (p *pipeline) sourceTrace() cdc.Trace {
 	return cdc.Trace{
 		Connected: func(s cdc.Session) {
 			p.current().verify()
+			p.current().rows.lookups.Forget()
 			log.Info().Str("database", s.Database).Str("server", s.Server).Stringer("start", s.Start).Stringer("end", s.End).Int("reconnects", s.Reconnects).Msg("streaming")
 		},
 		Disconnected: func(err error, retry time.Duration) {
@@ -62,9 +63,18 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 		Enqueued: func(deliveries, parked, lanes int, took time.Duration) {
 			log.Debug().Int("deliveries", deliveries).Int("parked", parked).Int("lanes", lanes).Dur("took_ms", took).Msg("enqueued")
 		},
+		Upgrade: p.noteUpgrade,
 		Parked: func(e *delivery.Parked) {
+			if e.Held {
+				log.Debug().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Msg("event held")
+				return
+			}
+			hint := "mend the rule, walhook reload, and: walhook deliveries retry " + e.ID
+			if e.Rule == delivery.NoticeRule {
+				hint = "mend what sends the message; walhook deliveries show " + e.ID + " shows it, and walhook deliveries discard " + e.ID + " puts it away"
+			}
 			log.Error().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Stringer("lsn", e.CommitLSN).
-				Str("error", e.Error).Str("hint", "mend the rule, walhook reload, and: walhook deliveries retry "+e.ID).Msg("event parked")
+				Str("error", e.Error).Str("hint", hint).Msg("event parked")
 		},
 		RelatedFailed: func(err error) { withHint(log.Error(), err).Msg("related rows could not be read") },
 	}
@@ -153,6 +163,7 @@ func (p *pipeline) stateTrace() state.Trace {
 		},
 		LogFull:       func(s status.LogState) { logFull(log, s) },
 		UpkeepFailed:  func(task string, err error) { p.failing(task, "upkeep failed", err) },
+		RecordFull:    func(full bool) { recordFull(log, full) },
 		Queue:         func(a state.QueueAlarm) { queueAlarm(log, a) },
 		CommitInDoubt: func(err error) { withHint(p.warn(err), err).Msg("the outcome of a commit is unknown: looking it up") },
 	}

@@ -30,11 +30,11 @@ var tableNeeds = map[string]struct{ key, hint string }{
 }
 
 // checkZeros complains about keys that are in the file with a value that would pass for an absent one, and about empty tables that
-// ask for something. Rules are for rules.Compile.
+// ask for something. Rules and functions are for rules.Compile.
 func (c *Config) checkZeros() (problems []error) {
 	for i := range c.Doc.entries {
 		e := &c.Doc.entries[i]
-		if e.name == "" || e.parts[0] == "rules" {
+		if e.name == "" || e.parts[0] == "rules" || e.parts[0] == "functions" {
 			continue
 		}
 		value := valueAt(reflect.ValueOf(c).Elem(), e.parts)

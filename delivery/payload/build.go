@@ -23,7 +23,17 @@ const LargeValue = 4 << 10
 // The error is a [*rules.EvalError]: an expression of the rule's payload failed
 // on this change. dst is then returned as it was.
 func Build(dst []byte, m *rules.Matcher, r *rules.Rule, event string, tx rules.TxInfo, c *cdc.Change) ([]byte, error) {
-	b := body{out: dst, rule: r, change: c, row: c.Row()}
+	return BuildIn(Standard, dst, m, r, event, tx, c)
+}
+
+// BuildIn is Build with values written in a dialect.
+func BuildIn(dialect Dialect, dst []byte, m *rules.Matcher, r *rules.Rule, event string, tx rules.TxInfo, c *cdc.Change) ([]byte, error) {
+	return BuildGroup(dialect, dst, m, r, event, tx, c, nil)
+}
+
+// BuildGroup is BuildIn with nothing of the record's lines but those of a group, unless it is nil.
+func BuildGroup(dialect Dialect, dst []byte, m *rules.Matcher, r *rules.Rule, event string, tx rules.TxInfo, c *cdc.Change, g *rules.Group) ([]byte, error) {
+	b := body{dialect: dialect, out: dst, rule: r, change: c, row: c.Row(), group: g}
 	b.raw(`{"type":`)
 	b.text(event)
 	b.raw(`,"timestamp":"`)
@@ -31,9 +41,9 @@ func Build(dst []byte, m *rules.Matcher, r *rules.Rule, event string, tx rules.T
 	b.raw(`","data":{"id":`)
 	b.id()
 	b.raw(`,"model":`)
-	b.text(r.Model)
+	b.about()
 	b.raw(`,"op":"`)
-	b.raw(c.Op.String())
+	b.raw(r.Op(c))
 	b.raw(`","record":`)
 	if err := b.record(m, tx); err != nil {
 		return dst, err
@@ -42,31 +52,35 @@ func Build(dst []byte, m *rules.Matcher, r *rules.Rule, event string, tx rules.T
 		b.raw(`,"changes":`)
 		b.changes()
 	}
+	b.lines()
+	b.cascade()
+	if err := b.split(); err != nil {
+		return dst, err
+	}
 	b.raw(`,"rule":`)
 	b.text(r.Name)
 	b.raw(`,"lsn":"`)
 	b.raw(tx.LSN.String())
 	b.raw(`","xid":`)
 	b.out = strconv.AppendUint(b.out, uint64(tx.XID), 10)
-	if len(b.omitted) > 0 {
-		b.raw(`,"omitted":[`)
-		for _, name := range b.omitted {
-			b.comma()
-			b.text(name)
-		}
-		b.raw(`]`)
-	}
+	b.names(`,"omitted":[`, b.omitted)
+	b.names(`,"truncated":[`, b.truncated)
 	b.raw(`}}`)
 	return b.out, nil
 }
 
 // body is one body being written.
 type body struct {
+	dialect Dialect // values are written by put and putAny, which keep to it
 	out     []byte
 	rule    *rules.Rule
 	change  *cdc.Change
-	row     cdc.Row  // the record
-	omitted []string // what the record or the changes would show and can't
+	row     cdc.Row      // the record
+	group   *rules.Group // the lines that are shown; nil: all
+	omitted []string     // what the record or the changes would show and can't
+
+	begun     bool     // the matcher is at the change
+	truncated []string // arrays of the record that have more rows than they show
 }
 
 func (b *body) raw(json string)    { b.out = append(b.out, json...) }
@@ -81,6 +95,19 @@ func (b *body) comma() {
 	}
 }
 
+// names writes a list of names, if there are any.
+func (b *body) names(member string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	b.raw(member)
+	for _, name := range names {
+		b.comma()
+		b.text(name)
+	}
+	b.raw(`]`)
+}
+
 func (b *body) omit(name string) {
 	if !slices.Contains(b.omitted, name) {
 		b.omitted = append(b.omitted, name)
@@ -92,6 +119,8 @@ func (b *body) omit(name string) {
 func (b *body) id() {
 	rel, key := b.change.Rel, b.change.Key
 	switch {
+	case b.change.Op == cdc.Message:
+		b.messageID()
 	case key == "" && len(rel.Key) == 0:
 		b.raw("null") // a whole table was truncated, or there is no primary key
 	case len(rel.Key) == 1 && kindOf(rel.Columns[rel.Key[0]].Type) == cdc.KindInt && isNumber([]byte(key)):
@@ -101,72 +130,13 @@ func (b *body) id() {
 	}
 }
 
-// record writes the rule's fields or payload, or the whole record.
-func (b *body) record(m *rules.Matcher, tx rules.TxInfo) error {
-	b.raw("{")
-	if b.rule.WholeRecord() {
-		for i := range b.change.Rel.Columns {
-			b.wholeColumn(i)
-		}
-	} else {
-		for i, o := range b.rule.Outputs() {
-			if err := b.output(m, tx, i, o); err != nil {
-				return err
-			}
-		}
-	}
-	b.raw("}")
-	return nil
-}
-
-// wholeColumn writes a column of a whole record, unless it belongs to what a
-// whole record leaves out.
-func (b *body) wholeColumn(i int) {
-	column := &b.change.Rel.Columns[i]
-	content := b.rule.Table.Content(column.Name)
-	if !inWhole(column, content) {
-		return
-	}
-	v := b.value(b.row, i)
-	if v.State == cdc.Unknown || len(v.Text) > LargeValue {
-		b.omit(column.Name)
-		return
-	}
-	b.member(column.Name)
-	b.out = appendValue(b.out, v, content)
-}
-
-// output writes one entry of the rule's fields or payload.
-func (b *body) output(m *rules.Matcher, tx rules.TxInfo, i int, o rules.Output) error {
-	if o.Column == "" {
-		v, err := m.Eval(b.rule, i, tx, b.change)
-		if err != nil {
-			return err
-		}
-		b.member(o.Name)
-		if b.out, err = appendAny(b.out, v, nil); err != nil {
-			return &rules.EvalError{Rule: b.rule.Name, Path: "payload." + o.Name, Err: err, Offset: -1}
-		}
-		return nil
-	}
-	content := b.rule.Table.Content(o.Column)
-	v := b.value(b.row, b.change.Rel.Column(o.Column))
-	if v.State == cdc.Unknown || content == catalog.ContentSecret {
-		b.omit(o.Name)
-		return nil
-	}
-	b.member(o.Name)
-	b.out = appendValue(b.out, v, content)
-	return nil
-}
-
 // changes writes the columns that the record shows and that differ, by column name.
 func (b *body) changes() {
 	b.raw("{")
 	rel := b.change.Rel
 	if b.rule.WholeRecord() {
 		for i := range rel.Columns {
-			if inWhole(&rel.Columns[i], b.rule.Table.Content(rel.Columns[i].Name)) {
+			if b.inWhole(&rel.Columns[i], b.rule.Table.Content(rel.Columns[i].Name)) {
 				b.changed(i, LargeValue)
 			}
 		}
@@ -183,7 +153,7 @@ func (b *body) changes() {
 func (b *body) changed(i, limit int) {
 	name := b.change.Rel.Columns[i].Name
 	content := b.rule.Table.Content(name)
-	before, after := b.value(b.change.Before, i), b.value(b.change.After, i)
+	before, after := b.value(&b.change.Before, i), b.value(&b.change.After, i)
 	switch {
 	case content == catalog.ContentSecret, after.State == cdc.Unknown, same(before, after, content):
 		return // WAL leaves a value out when it has not changed
@@ -196,15 +166,23 @@ func (b *body) changed(i, limit int) {
 	}
 	b.member(name)
 	b.raw(`{"before":`)
-	b.out = appendValue(b.out, before, content)
+	b.put(before, content)
 	b.raw(`,"after":`)
-	b.out = appendValue(b.out, after, content)
+	b.put(after, content)
 	b.raw("}")
 }
 
-// value returns column i of the change's relation. A row image from before a change
+// value returns column i of the change's relation as receivers see it.
+func (b *body) value(row *cdc.Row, i int) cdc.Value {
+	if i < 0 || row.Image == cdc.ImageNone || b.rule.ShowsStored() {
+		return b.stored(row, i)
+	}
+	return b.rule.Shown(b.change, i, b.stored(row, i))
+}
+
+// stored returns column i of the change's relation. A row image from before a change
 // of the table in the same transaction has a relation of its own.
-func (b *body) value(row cdc.Row, i int) cdc.Value {
+func (b *body) stored(row *cdc.Row, i int) cdc.Value {
 	rel := b.change.Rel
 	if i < 0 {
 		return cdc.Value{}
@@ -227,7 +205,10 @@ func same(a, b cdc.Value, content catalog.Content) bool {
 }
 
 // inWhole says that a whole record shows the column, if it is not too large.
-func inWhole(column *cdc.Column, content catalog.Content) bool {
+func (b *body) inWhole(column *cdc.Column, content catalog.Content) bool {
+	if b.rule.Excludes(column.Name) {
+		return false
+	}
 	switch content {
 	case catalog.ContentSecret, catalog.ContentHTML, catalog.ContentBinary, catalog.ContentBase64:
 		return false

@@ -151,7 +151,7 @@ var bodyCases = []bodyCase{
 	{"write_whole_no_longer_large", rules.Config{}, write(with(draft, "labels", `{"a": "`+strings.Repeat("x", LargeValue)+`"}`), with(draft, "name", "S00043"))},
 	{"write_fields", rules.Config{Fields: []string{"state", "name", "note", "image", "locked", "amount_total", "description"}},
 		write(with(draft, "amount_total", "10.0"), with(draft, "state", "sale", "amount_total", "10.00", "locked", "t", "description", strings.Repeat("y", LargeValue+1), "partner_id", "8"))},
-	{"write_payload", rules.Config{Payload: map[string]string{"number": "name", "total": "amount_total", "big": `after.amount_total > 1000`, "shout": `upper(after.name)`}},
+	{"write_payload", rules.Config{Payload: rules.Payload{"number": "name", "total": "amount_total", "big": `after.amount_total > 1000`, "shout": `upper(after.name)`}},
 		write(draft, with(draft, "name", "S00042", "state", "sale", "amount_total", "1250.50"))},
 	{"write_unknown_before", rules.Config{Fields: []string{"state", "description"}}, func(t testing.TB, rel *cdc.Relation) *cdc.Change {
 		return &cdc.Change{Op: cdc.Write, Rel: rel, Key: "42", Before: cdc.Row{Image: cdc.ImageUnknown}, After: row(t, rel, cdc.ImageFull, with(draft, "description", unknown))}
@@ -233,7 +233,7 @@ func TestSecretOutputIsLeftOut(t *testing.T) {
 	r, m := compile(t, orders(), rules.Config{})
 	c := write(draft, with(draft, "access_token", "changed"))(t, relation(r.Table))
 	b := body{out: []byte("{"), rule: r, change: c, row: c.Row()}
-	if err := b.output(m, commit, 0, rules.Output{Name: "token", Column: "access_token"}); err != nil {
+	if err := b.output(m, commit, &rules.Output{Name: "token", Path: "token", Column: "access_token"}); err != nil {
 		t.Fatal(err)
 	}
 	b.changed(c.Rel.Column("access_token"), -1)
@@ -258,7 +258,7 @@ func TestRowsOfTwoShapes(t *testing.T) {
 }
 
 func TestBuildFails(t *testing.T) {
-	r, m := compile(t, orders(), rules.Config{Payload: map[string]string{"a": "name", "broken": `upper(after.description)`}})
+	r, m := compile(t, orders(), rules.Config{Payload: rules.Payload{"a": "name", "broken": `upper(after.description)`}})
 	c := write(draft, with(draft, "description", unknown))(t, relation(r.Table))
 	got, err := Build([]byte("kept"), m, r, "e", commit, c)
 	var eval *rules.EvalError
@@ -334,7 +334,8 @@ func TestAnyRow(t *testing.T) {
 }
 
 func BenchmarkBuild(b *testing.B) {
-	for name, config := range map[string]rules.Config{"whole": {}, "fields": {Fields: []string{"name", "state", "amount_total"}}} {
+	for name, config := range map[string]rules.Config{"whole": {}, "fields": {Fields: []string{"name", "state", "amount_total"}},
+		"payload": {Payload: rules.Payload{"order": "name", "state": "state", "total": "amount_total", "big": "after.amount_total > 1000"}}} {
 		b.Run(name, func(b *testing.B) {
 			r, m := compile(b, orders(), config)
 			c := write(draft, with(draft, "state", "sale"))(b, relation(r.Table))
@@ -347,5 +348,18 @@ func BenchmarkBuild(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What a payload sends as a digest stands nowhere else in the body.
+func TestDigestsHideWhatTheyAreOf(t *testing.T) {
+	r, m := compile(t, orders(), rules.Config{On: []string{"write"}, Payload: rules.Payload{"key": "sha256(name)", "state": "state"}})
+	c := write(with(draft, "name", "old-name"), with(draft, "name", "new-name", "state", "sale"))(t, relation(r.Table))
+	body, err := Build(nil, m, r, "x", rules.TxInfo{}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(body); strings.Contains(text, "-name") || !strings.Contains(text, `"changes":{"state":{`) {
+		t.Error(text)
 	}
 }

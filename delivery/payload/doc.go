@@ -23,13 +23,16 @@
 //   - timestamp: the time of the commit, in UTC.
 //   - id: a number where the primary key is one integer, else the key as text.
 //   - record: the row after the transaction, of an unlink the row before it. Its
-//     keys come in the order of the rule's fields; of a payload sorted by name;
+//     keys come in the order of the rule's fields, or of the keys of its payload in the file;
 //     of a whole record in the order of the table's columns.
 //   - changes: of writes whose old row is known, the columns that the record shows
 //     and that are different, by column name, with both values.
 //   - omitted: what is left out although the rule shows it: values that WAL does
 //     not hold, which are never sent as null, and values too large for a whole
 //     record. It is absent when nothing is left out.
+//   - split: of a rule that splits, the group of lines that the body is about: {"by": "Office", "index": 1, "of": 2}, or {"id": 5, …} of a line by itself.
+//   - truncated: the arrays of the record ("lines", "lines.taxes") that have more rows than the rule
+//     wants. It is absent when there are none.
 //
 // A whole record, which is what a rule without fields and payload sends, leaves out html and binary columns
 // without a word, and values over [LargeValue], which omitted names. Secrets ([catalog.Secret]) are left out always.
@@ -48,8 +51,11 @@
 //	arrays                  array of the above
 //	everything else         string, in PostgreSQL's text form
 //
-// A payload's expressions give the same forms, but for dates: what an expression
-// makes of a date is an instant, midnight in UTC. Name the field to send the date.
+// A payload's expressions give the same forms. A date plus or minus whole days is a date; with a time added it is an instant.
+//
+// Of Odoo's fields that hold several values in one column, all of a body shows one: of translated fields (jsonb since Odoo 16) the text in the rule's
+// language, or else in en_US; of company-dependent ones (jsonb since Odoo 18) the value of the record's company, or else the field's default. Members of
+// changes compare what is shown: a translation into another language is no change to the receiver.
 //
 // Dates and times before the year 1 or after 9999 and infinite ones, which RFC
 // 3339 cannot say, are strings in PostgreSQL's text form.

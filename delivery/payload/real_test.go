@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,15 +37,18 @@ func TestWholeRecordsOfOdoo(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, model := range []string{"sale.order", "sale.order.line", "account.move", "res.partner", "product.template", "res.company", "res.users", "stock.quant"} {
-				compareModel(t, conn, cat, model)
+				compareModel(t, conn, cat, model, "")
+			}
+			for _, model := range []string{"product.template", "product.product", "product.category", "account.payment.term", "uom.uom"} {
+				compareModel(t, conn, cat, model, "fr_FR")
 			}
 		})
 	}
 }
 
-func compareModel(t *testing.T, conn *pgx.Conn, cat *catalog.Catalog, name string) {
+func compareModel(t *testing.T, conn *pgx.Conn, cat *catalog.Catalog, name, lang string) {
 	t.Helper()
-	set, err := rules.Compile([]rules.Config{{Name: "all", Model: name, On: []string{"create"}, Endpoint: "erp"}}, cat)
+	set, err := rules.Compile([]rules.Config{{Name: "all", Model: name, On: []string{"create"}, Endpoint: "erp", Lang: lang}}, cat)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +82,7 @@ func compareModel(t *testing.T, conn *pgx.Conn, cat *catalog.Catalog, name strin
 		}
 		var want map[string]any
 		decode(t, expected[i][0], &want)
+		readAsOdoo(cat.Odoo, model, want, lang)
 		adjust(model, want, r, rel, got.Data.Omitted)
 		if diff := cmp.Diff(want, got.Data.Record); diff != "" {
 			t.Fatalf("%s %s (-PostgreSQL +body):\n%s", name, change.Key, diff)
@@ -103,6 +108,40 @@ func adjust(model *catalog.Model, want map[string]any, texts [][]byte, rel *cdc.
 		case kind == cdc.KindTimestamp && v != nil:
 			want[column.Name] = fmt.Sprint(v) + "Z"
 		}
+	}
+}
+
+// readAsOdoo reads translated and company-dependent values as Odoo does: COALESCE(col->lang, col->en_US), and COALESCE(col->company, the
+// field's default).
+func readAsOdoo(odoo *catalog.Odoo, model *catalog.Model, want map[string]any, lang string) {
+	company := odoo.Companies[0].ID
+	if id, ok := want["company_id"].(json.Number); ok {
+		company, _ = id.Int64()
+	}
+	for _, f := range model.Fields {
+		if f.Column == nil || f.Column.Type.Kind != cdc.KindJSON || !f.Translated && !f.CompanyDependent {
+			continue
+		}
+		values, _ := want[f.Name].(map[string]any)
+		if f.Translated {
+			if want[f.Name] = values[lang]; want[f.Name] == nil {
+				want[f.Name] = values["en_US"]
+			}
+			continue
+		}
+		v, found := values[fmt.Sprint(company)]
+		if text, ok := odoo.Default(model.Name, f.Name, company); !found && ok {
+			dec := json.NewDecoder(strings.NewReader(text))
+			dec.UseNumber()
+			_ = dec.Decode(&v)
+		}
+		switch {
+		case f.Type == "boolean":
+			v = v == true
+		case v == false:
+			v = nil // as Odoo writes what is empty
+		}
+		want[f.Name] = v
 	}
 }
 

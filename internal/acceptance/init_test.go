@@ -17,7 +17,7 @@ func TestInitForRealOdoo(t *testing.T) {
 		dsn := pgtest.Odoo(t, version)
 		path := filepath.Join(t.TempDir(), "walhook.toml")
 		out, err := exec.Command(binary(t), "init", "--dsn", dsn, "--role", "postgres", "-o", path).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "3 rules (sale_order_confirmed, invoice_posted, partner)") {
+		if err != nil || !strings.Contains(string(out), "3 rules (order_confirmed, invoice_posted, partner)") {
 			t.Fatalf("Odoo %s: %v\n%s", version, err, out)
 		}
 		out, err = exec.Command(binary(t), "check", "--json", "--config", path).Output()

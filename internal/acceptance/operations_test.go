@@ -78,6 +78,13 @@ func follow(t *testing.T, dsn string, statements []string) {
 	}
 }
 
+// registry are tables that Odoo describes itself in and the demo does without.
+const registry = `
+CREATE TABLE ir_model_inherit (id int PRIMARY KEY, model_id int NOT NULL, parent_id int NOT NULL, parent_field_id int);
+CREATE TABLE ir_default (id int PRIMARY KEY, field_id int NOT NULL, user_id int, company_id int, condition varchar, json_value varchar NOT NULL);
+CREATE TABLE res_lang (id int PRIMARY KEY, name varchar NOT NULL, code varchar NOT NULL, active bool);
+CREATE TABLE res_company (id int PRIMARY KEY, name varchar NOT NULL, currency_id int NOT NULL);`
+
 // TestOperationsPrivileges follows docs/operations.md on a new server: its SQL, by the logins that it names, and its line of pg_hba.conf and no other
 // that lets walhook's role in.
 func TestOperationsPrivileges(t *testing.T) {
@@ -102,6 +109,7 @@ func TestOperationsPrivileges(t *testing.T) {
 	}
 	follow(t, s.DSN("odoo"), []string{"ALTER SCHEMA public OWNER TO odoo"})
 	pgtest.Exec(t, owner, string(schema))
+	pgtest.Exec(t, owner, registry)
 
 	follow(t, super, privileges.sql("a superuser"))
 	follow(t, super, []string{"ALTER ROLE walhook PASSWORD 'w'"})

@@ -97,8 +97,13 @@ func audited(t testing.TB, version string) *pgx.Conn {
 func derive(t testing.TB, conn *pgx.Conn) []expected {
 	t.Helper()
 	booleans, hidden := map[string]map[string]bool{}, map[string]map[string]bool{}
+	eyes := map[string]sight{}
 	for _, table := range watched {
 		booleans[table] = columns(t, conn, booleanColumns, table)
+		eyes[table] = look(t, conn, table)
+		for column := range eyes[table].booleans {
+			booleans[table][column] = true
+		}
 		hidden[table] = columns(t, conn, hiddenColumns, table)
 	}
 	var all []expected
@@ -107,10 +112,90 @@ func derive(t testing.TB, conn *pgx.Conn) []expected {
 		if err != nil {
 			t.Fatalf("derive %s: %v", c.rule, err)
 		}
+		for i := range events {
+			eyes[c.table].see(events[i].Before)
+			eyes[c.table].see(events[i].After)
+		}
 		all = append(all, events...)
 	}
 	slices.SortStableFunc(all, func(x, y expected) int { return cmp.Compare(x.Order, y.Order) })
 	return all
+}
+
+// sight is how Odoo shows columns that hold several values: translated ones in English, company-dependent ones as the value of the record's
+// company, or of the first one, or else as the default.
+type sight struct {
+	translated map[string]bool
+	booleans   map[string]bool                       // of the company-dependent ones
+	defaults   map[string]map[string]json.RawMessage // company-dependent column → company, "" for all → default
+	company    string                                // the first one
+}
+
+func look(t testing.TB, conn *pgx.Conn, table string) sight {
+	t.Helper()
+	s := sight{translated: columns(t, conn, `SELECT f.name FROM ir_model_fields f JOIN pg_attribute a ON a.attrelid = $1::text::regclass AND a.attname = f.name
+		WHERE f.model = replace($1, '_', '.') AND f.translate::text = 'true' AND a.atttypid = 'jsonb'::regtype`, table), defaults: map[string]map[string]json.RawMessage{}}
+	if err := conn.QueryRow(context.Background(), `SELECT min(id)::text FROM res_company`).Scan(&s.company); err != nil {
+		t.Fatal(err)
+	}
+	if len(columns(t, conn, `SELECT attname FROM pg_attribute WHERE attrelid = 'ir_model_fields'::regclass AND attname = 'company_dependent' AND $1 <> ''`, table)) == 0 {
+		return s // to 17 the record does not hold them
+	}
+	const dependent = `SELECT name FROM ir_model_fields WHERE model = replace($1, '_', '.') AND company_dependent`
+	s.booleans = columns(t, conn, dependent+` AND ttype = 'boolean'`, table)
+	for column := range columns(t, conn, dependent, table) {
+		s.defaults[column] = map[string]json.RawMessage{}
+	}
+	rows, err := conn.Query(context.Background(), `SELECT f.name, coalesce(d.company_id::text, ''), d.json_value FROM ir_default d JOIN ir_model_fields f ON f.id = d.field_id
+		WHERE f.model = replace($1, '_', '.') AND f.company_dependent AND d.user_id IS NULL AND d.condition IS NULL`, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var column, company, value string
+	if _, err := pgx.ForEachRow(rows, []any{&column, &company, &value}, func() error {
+		s.defaults[column][company] = json.RawMessage(value)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// see replaces what is stored by what is shown.
+func (s sight) see(row map[string]json.RawMessage) {
+	stored := func(column string) map[string]json.RawMessage {
+		var values map[string]json.RawMessage
+		_ = json.Unmarshal(row[column], &values) // NULL holds none
+		return values
+	}
+	for column := range s.translated {
+		if _, there := row[column]; there {
+			row[column] = orNull(stored(column)["en_US"])
+		}
+	}
+	company := string(row["company_id"])
+	if company == "" || company == "null" {
+		company = s.company
+	}
+	for column, defaults := range s.defaults {
+		if _, there := row[column]; !there {
+			continue
+		}
+		value, own := stored(column)[company]
+		if !own {
+			if value, own = defaults[company]; !own {
+				value = defaults[""]
+			}
+		}
+		row[column] = orNull(value)
+	}
+}
+
+func orNull(value json.RawMessage) json.RawMessage {
+	if value == nil {
+		return json.RawMessage("null")
+	}
+	return value
 }
 
 const booleanColumns = `

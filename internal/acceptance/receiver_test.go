@@ -30,6 +30,8 @@ type received struct {
 			Before json.RawMessage `json:"before"`
 			After  json.RawMessage `json:"after"`
 		} `json:"changes"`
+		Lines   json.RawMessage `json:"lines"`
+		Cascade json.RawMessage `json:"cascade"`
 	} `json:"data"`
 }
 

@@ -20,6 +20,7 @@ var allowed = map[string]struct{ own, third []string }{
 	"cdc":                {own: []string{"internal/failpoint"}, third: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5"}},
 	"cdc/catalog":        {own: []string{"cdc"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"rules":              {own: []string{"cdc", "cdc/catalog"}, third: []string{"github.com/expr-lang/expr"}},
+	"rules/recipes":      {},
 	"delivery/payload":   {own: []string{"cdc", "cdc/catalog", "rules"}},
 	"delivery": {own: []string{"cdc", "cdc/catalog", "rules", "delivery/payload", "delivery/signature", "internal/failpoint"},
 		third: []string{"golang.org/x/time", "golang.org/x/oauth2", "golang.org/x/net"}},

@@ -32,6 +32,7 @@ var scenarios = []struct {
 	{"d", (*bench).neighbours},
 	{"e", (*bench).waiting},
 	{"f", (*bench).besideIdle},
+	{"g", (*bench).related},
 }
 
 // TestBench is the long form: WALHOOK_BENCH names the scenarios. BENCH_ROUNDS, BENCH_EVENTS, BENCH_RECORDS and BENCH_SECONDS change its size,

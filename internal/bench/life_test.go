@@ -51,7 +51,7 @@ func (w *world) walhook(endpoints ...string) *life {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	config := filepath.Join(dir, "walhook.toml")
-	text := fmt.Sprintf("[source]\ndsn = %q\nslot = %q\n[http]\nlisten = %q\n%s", w.in.Role, w.in.Slot, w.in.Listen, w.tail(endpoints...))
+	text := fmt.Sprintf("[source]\ndsn = %q\nslot = %q\n%s\n[http]\nlisten = %q\n%s", w.in.Role, w.in.Slot, w.source, w.in.Listen, w.tail(endpoints...))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}

@@ -42,12 +42,35 @@ type world struct {
 	addr     string // of the receiver
 	meter    *meter
 	role     string // of walhook in the database
+	source   string // more of the section [source]
+	rule     string // what a rule sends of sale orders, if the world has these; otherwise rules watch items
 
 	prepared func() func() // called before walhook drains a backlog, and what it returns afterwards; may be nil
 }
 
-// newWorld sets everything up. Only a durable one is worth measuring.
+// newWorld sets everything up, with a table of items. Only a durable one is worth measuring.
 func newWorld(t *testing.T, durable bool) *world {
+	t.Helper()
+	w := startWorld(t, durable)
+	w.exec(itemSchema)
+	w.install()
+	return w
+}
+
+const itemSchema = `CREATE TABLE item (id int PRIMARY KEY, version int NOT NULL, name text, amount numeric, state text, note text, partner int, active boolean, written timestamp);
+	CREATE PROCEDURE backlog(events int, records int) LANGUAGE plpgsql AS $$
+	BEGIN
+		SET LOCAL synchronous_commit = off;
+		FOR i IN 0 .. events - 1 LOOP
+			INSERT INTO item VALUES (i % records, 1, 'item ' || i % records, i / 7.0, 'draft', repeat('n', 80), i % 100, true, '2026-01-01')
+				ON CONFLICT (id) DO UPDATE SET version = item.version + 1, amount = excluded.amount, state = 'v' || item.version;
+			COMMIT;
+			SET LOCAL synchronous_commit = off;
+		END LOOP;
+	END $$`
+
+// startWorld starts the server, with an empty database.
+func startWorld(t *testing.T, durable bool) *world {
 	t.Helper()
 	w := &world{t: t, role: "walhook_" + database}
 	settings := map[string]string{"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
@@ -57,26 +80,21 @@ func newWorld(t *testing.T, durable bool) *world {
 	w.server = pgtest.Cluster(t, pgserver.Options{Trust: true, Settings: settings})
 	pgtest.Exec(t, w.server.DSN("postgres"), "CREATE DATABASE "+database)
 	w.super = pgtest.Connect(t, w.server.DSN(database))
-	w.exec(`CREATE TABLE item (id int PRIMARY KEY, version int NOT NULL, name text, amount numeric, state text, note text, partner int, active boolean, written timestamp);
-		CREATE PROCEDURE backlog(events int, records int) LANGUAGE plpgsql AS $$
-		BEGIN
-			SET LOCAL synchronous_commit = off;
-			FOR i IN 0 .. events - 1 LOOP
-				INSERT INTO item VALUES (i % records, 1, 'item ' || i % records, i / 7.0, 'draft', repeat('n', 80), i % 100, true, '2026-01-01')
-					ON CONFLICT (id) DO UPDATE SET version = item.version + 1, amount = excluded.amount, state = 'v' || item.version;
-				COMMIT;
-				SET LOCAL synchronous_commit = off;
-			END LOOP;
-		END $$`)
 	w.exec("CREATE ROLE " + roleFloor + " SUPERUSER LOGIN; CREATE ROLE " + roleQueue + " SUPERUSER LOGIN")
 	w.receiver = spawn(t, "receiver")
 	w.addr = w.receiver.line()
+	return w
+}
+
+// install makes walhook's roles and runs its setup.
+func (w *world) install() {
+	t := w.t
+	t.Helper()
 	w.in = harness.Install(t, w.server.DSN(database), harness.Options{Server: w.server, Config: w.tail(endpoint("ok", "/ok/a", 16))})
 	pgtest.Exec(t, w.server.DSN("postgres"), "CREATE DATABASE "+state+" OWNER "+w.role)
 	w.in.Must("setup", "--dsn", w.in.Owner)
 	pgtest.Exec(t, w.server.DSN("postgres"), "ALTER DATABASE "+state+" RENAME TO "+pristine)
 	w.meter = newMeter(t, w.server.DataDir(), w.role, roleFloor, roleQueue)
-	return w
 }
 
 // endpoint is a table of the configuration.
@@ -91,8 +109,12 @@ func (w *world) tail(endpoints ...string) string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(e, "[endpoints."), "]")
 		names = append(names, fmt.Sprintf("%q", name))
 	}
-	return fmt.Sprintf("[state]\ndsn = %q\n%s\n[[rules]]\nname = \"item\"\ntable = \"item\"\non = [\"create\", \"write\"]\nendpoints = [%s]\n",
-		w.server.DSNFor(w.role, "", state), strings.ReplaceAll(strings.Join(endpoints, "\n"), "{{receiver}}", w.addr), strings.Join(names, ", "))
+	watched, more := `table = "item"`, ""
+	if w.rule != "" {
+		watched, more = `model = "sale.order"`, w.rule
+	}
+	return fmt.Sprintf("[state]\ndsn = %q\n%s\n[[rules]]\nname = \"item\"\n%s\non = [\"create\", \"write\"]\nendpoints = [%s]\n%s\n",
+		w.server.DSNFor(w.role, "", state), strings.ReplaceAll(strings.Join(endpoints, "\n"), "{{receiver}}", w.addr), watched, strings.Join(names, ", "), more)
 }
 
 // exec runs statements as the superuser, each in a transaction of its own.

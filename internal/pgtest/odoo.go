@@ -23,12 +23,7 @@ var templates struct {
 // is skipped when the data is not on this machine: it is made by running Odoo and not part of walhook.
 func OdooFile(t testing.TB, name string) string {
 	t.Helper()
-	dir := os.Getenv(EnvOdoo)
-	if dir == "" {
-		_, file, _, _ := runtime.Caller(0)
-		dir = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared", "odoo")
-	}
-	path := filepath.Join(dir, name)
+	path := odooPath(name)
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("no recorded Odoo data at %s (set %s)", path, EnvOdoo)
 	}
@@ -52,6 +47,27 @@ func Odoo(t testing.TB, version string) string {
 		templates.made[name] = true
 	}
 	return create(t, name)
+}
+
+func odooPath(name string) string {
+	dir := os.Getenv(EnvOdoo)
+	if dir == "" {
+		_, file, _, _ := runtime.Caller(0)
+		dir = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared", "odoo")
+	}
+	return filepath.Join(dir, name)
+}
+
+// HasOdoo says whether a recorded Odoo database is at hand.
+func HasOdoo(version string) bool {
+	_, err := os.Stat(odooPath(version + "/database.sql.gz"))
+	return err == nil
+}
+
+// LoadOdoo fills an empty database of any server with a recorded one.
+func LoadOdoo(t testing.TB, dsn, version string) {
+	t.Helper()
+	psql(t, dsn, OdooFile(t, version+"/database.sql.gz"))
 }
 
 // PlayWorkload repeats against a copy of a recorded database the transactions that Odoo
