@@ -43,6 +43,10 @@ torture: ## Kill walhook at every fail point and at random, for TORTURE (default
 fencing: ## Stop the reader at every place between two commits and let another take over
 	WALHOOK_LONG=1 $(GO) test -race -count=1 -timeout 20m ./internal/fencing
 
+.PHONY: order
+order: ## Send 50,000 changes of 1,000 records to a quick and a slow endpoint, and look at the order
+	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 20m -v -run '^TestOrderPerRecordWithOneSlowEndpoint$$' ./internal/acceptance
+
 BULK ?= 50000
 .PHONY: bulk
 bulk: ## Retry and replay BULK deliveries (default 50000) while walhook runs, with interruptions
