@@ -81,7 +81,7 @@ func harry(t *testing.T, seed uint64, count *tally) {
 		for i, separate := range []bool{seed%2 == 0, seed%2 != 0} {
 			t.Run(fmt.Sprintf("separate state %v", separate), func(t *testing.T) {
 				t.Parallel()
-				newRound(t, seed+uint64(i), count, plan{points: halves[i], random: 3, writers: 3, rows: 2500, separate: separate, patience: 10 * time.Second}).play()
+				newRound(t, seed+uint64(i), count, plan{points: halves[i], random: 3, writers: 3, rows: 2500, separate: separate, patience: 30 * time.Second}).play()
 			})
 		}
 	})
