@@ -17,7 +17,7 @@ func OdooSchema(t testing.TB, version string) string {
 	t.Helper()
 	dsn := Database(t)
 	var script strings.Builder
-	script.WriteString(tableStatements(t, unpack(t, version+"/schema.sql.gz")))
+	script.WriteString(TableStatements(t, unpack(t, version+"/schema.sql.gz")))
 	script.WriteString("SET search_path = public; SET session_replication_role = replica;\n" +
 		"CREATE TEMP TABLE f (model text, name text, ttype text, relation text, relation_field text, relation_table text, column1 text, column2 text, store text, translate text, required text, related text);\n" +
 		"CREATE TEMP TABLE s (model text, field text, value text, sequence text, label text);\n")
@@ -76,8 +76,8 @@ func unpack(t testing.TB, name string) io.Reader {
 	return r
 }
 
-// tableStatements returns the CREATE TABLE statements and primary keys of a dump, without what else it holds.
-func tableStatements(t testing.TB, dump io.Reader) string {
+// TableStatements returns the CREATE TABLE statements and primary keys of a dump, without what else it holds.
+func TableStatements(t testing.TB, dump io.Reader) string {
 	t.Helper()
 	var out, statement strings.Builder
 	lines := bufio.NewScanner(dump)
