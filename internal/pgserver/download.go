@@ -98,6 +98,16 @@ func (o Options) missing(err error) error {
 	}
 }
 
+// CacheDir is where what was downloaded is kept: walhook in the user's cache directory, /var/cache/walhook for root,
+// whose own cannot be read by the server's account.
+func CacheDir() (string, error) {
+	a, err := serverAccount()
+	if err != nil {
+		return "", err
+	}
+	return Options{}.cacheDir(a)
+}
+
 // cacheDir is a directory that the account can enter.
 func (o Options) cacheDir(a account) (string, error) {
 	switch {

@@ -77,6 +77,10 @@ func PlayWorkload(t testing.TB, version, dsn string) {
 	psql(t, dsn, OdooFile(t, version+"/workload.sql.gz"))
 }
 
+// newerView is what PostgreSQL 12 and 13 say to views of a dump of a later version, whose extract() is numeric. These views stay empty;
+// no test reads them.
+const newerView = "cannot change data type of view column"
+
 func psql(t testing.TB, dsn, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -88,11 +92,20 @@ func psql(t testing.TB, dsn, path string) {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	cmd := exec.Command(Client(t, Server(t), "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", dsn)
+	stop := "1"
+	if Server(t).Major() < 14 {
+		stop = "0"
+	}
+	cmd := exec.Command(Client(t, Server(t), "psql"), "-qX", "-v", "ON_ERROR_STOP="+stop, "-d", dsn)
 	cmd.Stdin = sql
 	var out strings.Builder
 	cmd.Stderr = &out
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("play %s: %v\n%s", path, err, out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.Contains(line, "ERROR:") && !strings.Contains(line, newerView) {
+			t.Fatalf("play %s: %s", path, line)
+		}
 	}
 }

@@ -36,11 +36,14 @@ func Main(m *testing.M, after ...func()) {
 	os.Exit(code)
 }
 
+// patience is how long a server may take to be made and to start: a limit for machines that are busy, not an expectation.
+const patience = 3 * time.Minute
+
 // Server returns the test binary's cluster, started on first use. It doesn't sync to disk.
 func Server(t testing.TB) *pgserver.Server {
 	t.Helper()
 	cluster.once.Do(func() {
-		cluster.server, cluster.err = pgserver.Start(context.Background(), pgserver.Options{Trust: true, Settings: map[string]string{
+		cluster.server, cluster.err = pgserver.Start(context.Background(), pgserver.Options{Trust: true, StartTimeout: patience, Settings: map[string]string{
 			"max_wal_senders": "50", "max_replication_slots": "50", "max_connections": "200", "shared_buffers": "64MB",
 			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum_naptime": "1h",
 		}})
@@ -54,6 +57,7 @@ func Server(t testing.TB) *pgserver.Server {
 // Cluster starts a server for one test alone, which may restart, fill or kill it. It is removed at the end of the test.
 func Cluster(t testing.TB, opts pgserver.Options) *pgserver.Server {
 	t.Helper()
+	opts.StartTimeout = max(opts.StartTimeout, patience)
 	s, err := pgserver.Start(context.Background(), opts)
 	if err != nil {
 		t.Fatal(err)
