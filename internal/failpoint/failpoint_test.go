@@ -25,13 +25,13 @@ func TestEveryPointStandsAtOnePlace(t *testing.T) {
 		names = append(names, name)
 	}
 	var listed []string
-	for _, p := range Points() {
+	for _, p := range append(Points(), ResyncPoints()...) {
 		listed = append(listed, string(p))
 	}
 	slices.Sort(names)
 	slices.Sort(listed)
 	if !slices.Equal(names, listed) || len(slices.Compact(names)) != len(listed) {
-		t.Errorf("declared are %q, Points returns %q", names, listed)
+		t.Errorf("declared are %q, Points and ResyncPoints return %q", names, listed)
 	}
 	places := map[string][]string{}
 	call := regexp.MustCompile(`failpoint\.(?:Hit|HitIf)\(.*\bfailpoint\.(\w+)\)`)

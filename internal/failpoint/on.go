@@ -34,8 +34,8 @@ func arm(text string) *arming {
 	a := &arming{point: Point(name), signal: syscall.SIGKILL}
 	n, err := strconv.ParseInt(number, 10, 64)
 	switch {
-	case !slices.Contains(Points(), a.point):
-		refuse(text, fmt.Sprintf("there is no fail point %q; the points are %q", name, Points()))
+	case !slices.Contains(append(Points(), ResyncPoints()...), a.point):
+		refuse(text, fmt.Sprintf("there is no fail point %q; the points are %q and %q", name, Points(), ResyncPoints()))
 	case err != nil || n < 1:
 		refuse(text, fmt.Sprintf("%q is no number of a hit, counted from 1", number))
 	case what == "stop":

@@ -23,7 +23,19 @@ const (
 	Finished   Point = "finished"    // outcomes are committed, and the next deliveries of their lanes not in memory
 )
 
-// Points returns all points.
+// The points of walhook resync, in its order, and of what a run then makes of it.
+const (
+	ResyncDropped Point = "resync-dropped" // the dead slot was dropped, and no other made
+	ResyncSlot    Point = "resync-slot"    // the slot was made, and the state knows nothing of it
+	Resync        Point = "resync"         // all was sent to the state, and its commit was not
+	Resynced      Point = "resynced"       // it is committed, and nobody was told
+	ResyncTold    Point = "resync-told"    // deletions that were found are queued, and their commit was not sent
+)
+
+// ResyncPoints returns those of walhook resync.
+func ResyncPoints() []Point { return []Point{ResyncDropped, ResyncSlot, Resync, Resynced, ResyncTold} }
+
+// Points returns all points that any run comes by.
 func Points() []Point {
 	return []Point{Spill, Decoded, Merge, Enqueue, CommitSent, Enqueued, HandedOver, Segment, Advanced, Confirm, Confirmed,
 		Claimed, Request, Answered, Finish, Finished}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -46,7 +48,15 @@ func build(tags string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "walhook")
-	if out, err := exec.Command("go", "build", "-tags", tags, "-o", path, "walhook/cmd/walhook").CombinedOutput(); err != nil {
+	args := []string{"build", "-tags", tags, "-o", path}
+	if slices.Contains(strings.Split(tags, ","), "failpoint") {
+		overlay, err := movableClock(dir)
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "-overlay", overlay)
+	}
+	if out, err := exec.Command("go", append(args, "walhook/cmd/walhook")...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return path, nil

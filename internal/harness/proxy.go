@@ -10,14 +10,23 @@ import (
 // Proxy is a way to a server that can be cut, closed or made a black hole.
 type Proxy struct {
 	net.Listener
-	t  testing.TB
-	to string
+	t testing.TB
 
 	mu      sync.Mutex
+	to      string
 	refuses bool // new connections are reset at once
 	hole    bool // whatever is sent disappears; nothing is closed
 	pairs   map[*proxied]struct{}
+	count   Passed
 	copies  sync.WaitGroup
+}
+
+// Passed is what has gone through a proxy.
+type Passed struct {
+	Up, Down int64 // bytes to the server, and from it
+	Made     int   // connections
+	Ended    int   // connections that either side has ended, or the proxy
+	Refused  int   // connections that were not let in
 }
 
 // proxied is one connection through the proxy.
@@ -50,13 +59,16 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.mu.Lock()
-		refuses := p.refuses
+		refuses, to := p.refuses, p.to
+		if refuses {
+			p.count.Refused++
+		}
 		p.mu.Unlock()
 		if refuses {
 			reset(in)
 			continue
 		}
-		out, err := net.Dial("tcp", p.to)
+		out, err := net.Dial("tcp", to)
 		if err != nil {
 			reset(in)
 			continue
@@ -65,19 +77,23 @@ func (p *Proxy) accept() {
 		p.mu.Lock()
 		c.lost = p.hole
 		p.pairs[c] = struct{}{}
+		p.count.Made++
 		p.mu.Unlock()
-		p.copies.Go(func() { p.forward(c, in, out) })
-		p.copies.Go(func() { p.forward(c, out, in) })
+		p.copies.Go(func() { p.forward(c, in, out, &p.count.Up) })
+		p.copies.Go(func() { p.forward(c, out, in, &p.count.Down) })
 	}
 }
 
 // forward copies until the connection ends. Of a lost one it reads and forgets, and passes no end on.
-func (p *Proxy) forward(c *proxied, from, to net.Conn) {
+func (p *Proxy) forward(c *proxied, from, to net.Conn, count *int64) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)
 		p.mu.Lock()
 		lost := c.lost
+		if !lost {
+			*count += int64(n)
+		}
 		p.mu.Unlock()
 		if n > 0 && !lost {
 			if _, err := to.Write(buf[:n]); err != nil {
@@ -93,7 +109,10 @@ func (p *Proxy) forward(c *proxied, from, to net.Conn) {
 		p.mu.Unlock()
 		return // the other side learns nothing; Cut closes it at the end
 	}
-	delete(p.pairs, c)
+	if _, open := p.pairs[c]; open {
+		delete(p.pairs, c)
+		p.count.Ended++
+	}
 	p.mu.Unlock()
 	c.in.Close()
 	c.out.Close()
@@ -104,11 +123,26 @@ func (p *Proxy) Cut() {
 	p.mu.Lock()
 	pairs := p.pairs
 	p.pairs = map[*proxied]struct{}{}
+	p.count.Ended += len(pairs)
 	p.mu.Unlock()
 	for c := range pairs {
 		reset(c.in)
 		c.out.Close()
 	}
+}
+
+// Passed says what has gone through so far.
+func (p *Proxy) Passed() Passed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// Lead makes new connections lead to another address.
+func (p *Proxy) Lead(to string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = to
 }
 
 // Refuse cuts and lets nobody in, until it is taken back.

@@ -107,14 +107,15 @@ func torment(t *testing.T, seed uint64, long time.Duration, count *tally) {
 
 // Nothing of this is in the program that is shipped.
 func TestProgramHasNoFailPoints(t *testing.T) {
-	variable := []byte("WALHOOK_FAILPOINT")
 	for tags, want := range map[string]bool{"": false, "failpoint": true} {
 		program, err := os.ReadFile(harness.Binary(t, tags))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := bytes.Contains(program, variable); got != want {
-			t.Errorf("the program built with tags %q has the variable's name in it: %v, want %v", tags, got, want)
+		for _, variable := range []string{"WALHOOK_FAILPOINT", "WALHOOK_CLOCK"} {
+			if got := bytes.Contains(program, []byte(variable)); got != want {
+				t.Errorf("the program built with tags %q has %s in it: %v, want %v", tags, variable, got, want)
+			}
 		}
 	}
 	cmd := exec.Command(harness.Binary(t, ""), "version")

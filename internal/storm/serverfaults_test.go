@@ -1,0 +1,75 @@
+package storm
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"walhook/internal/pgserver"
+)
+
+// serverFaults end servers and start them again.
+var serverFaults = []Fault{
+	restart{"source", "immediate"}, restart{"source", "fast"}, restart{"source", "SIGKILL"}, restart{"source", "away"},
+	restart{"state", "immediate"}, restart{"state", "fast"}, restart{"state", "SIGKILL"}, restart{"state", "away"},
+}
+
+func (w *World) cluster(name string) *Cluster {
+	if name == "source" {
+		return w.Source
+	}
+	return w.State
+}
+
+// restart ends a server and starts it again: fast (sessions are ended in order), immediate (as in a crash), by SIGKILL of the postmaster, or so that
+// it is away for seconds.
+type restart struct{ server, mode string }
+
+func (r restart) Name() string { return fmt.Sprintf("%s restarted, %s", r.server, r.mode) }
+
+func (r restart) Weight() int {
+	if r.mode == "away" {
+		return 3
+	}
+	return 5
+}
+
+func (r restart) Costly() bool { return r.mode == "away" }
+
+func (r restart) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, error) {
+	c := w.cluster(r.server)
+	const began = "SELECT pg_postmaster_start_time()"
+	var before, after time.Time
+	if err := c.Query(ctx, &before, began); err != nil {
+		return 0, err
+	}
+	err := c.With(func(s *pgserver.Server) error {
+		switch r.mode {
+		case "SIGKILL":
+			if err := s.Kill(); err != nil {
+				return err
+			}
+			return s.Resume(ctx)
+		case "away":
+			if err := s.Stop(ctx); err != nil {
+				return err
+			}
+			if err := moment(ctx, rnd, time.Second, 5*time.Second); err != nil {
+				return err
+			}
+			return s.Resume(ctx)
+		}
+		return s.Restart(ctx, r.mode)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := c.Query(ctx, &after, began); err != nil {
+		return 0, err
+	}
+	if !after.After(before) {
+		return 0, fmt.Errorf("the %s has run since %s, and still does", r.server, before)
+	}
+	return 1, nil
+}
