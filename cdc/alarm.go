@@ -147,7 +147,7 @@ func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 		fmt.Sprintf("the slot keeps %s of WAL on the server's disk, more than source.alarm.retained (%s)", bytesText(kept), bytesText(a.cfg.Retained)), a.why(l))
 	set(AlarmLag, a.cfg.Lag > 0 && h.Behind > 0 && above(AlarmLag, int64(l.Lag), int64(a.cfg.Lag)),
 		fmt.Sprintf("the confirmed position has been behind the end of WAL for %s (now %s), longer than source.alarm.lag (%s)", l.Lag.Round(time.Second), bytesText(h.Behind), a.cfg.Lag), a.why(l))
-	set(AlarmHeadroom, a.tight(h), fmt.Sprintf("only %s may be written until the slot is lost (max_slot_wal_keep_size %s)", bytesText(max(h.safe(), 0)), bytesText(h.KeepMax)),
+	set(AlarmHeadroom, a.tight(h), fmt.Sprintf("only %s may be written until the slot is lost (max_slot_wal_keep_size %s)", bytesText(max(h.Safe(), 0)), bytesText(h.KeepMax)),
 		"let walhook catch up soon, or raise max_slot_wal_keep_size (ALTER SYSTEM SET max_slot_wal_keep_size = '…'; SELECT pg_reload_conf()) as far as the disk allows")
 	set(AlarmGuard, l.Limit > 0 && h.Measured() && kept > l.Limit,
 		fmt.Sprintf("the slot keeps %s of WAL, more than source.guard.max_retained (%s): unless that shrinks, the guard acts", bytesText(kept), bytesText(l.Limit)), a.why(l))
@@ -162,8 +162,9 @@ func (a *Alarms) why(l Look) string {
 	return "see `walhook status` for what holds the stream up: the state database, or the connection to the source"
 }
 
-// safe is how much WAL may still be written until the slot is lost; -1 when that is unlimited or unknown.
-func (h *Health) safe() int64 {
+// Safe is how much WAL may still be written until the slot is lost; -1 when that is unlimited or unknown. (The server's own figure falls below zero
+// when the slot may be lost at any moment.)
+func (h *Health) Safe() int64 {
 	if h.Slot == nil || h.KeepMax < 0 {
 		return -1
 	}
@@ -175,7 +176,7 @@ func (h *Health) safe() int64 {
 
 // tight says that a limit on the server is about to cost the slot.
 func (a *Alarms) tight(h *Health) bool {
-	safe := h.safe()
+	safe := h.Safe()
 	if safe < 0 {
 		return false
 	}

@@ -105,8 +105,8 @@ type arenaPool struct {
 }
 
 const (
-	pooledBytes = 32 << 10 // at most of one arena, and as many bytes of offsets
-	pooledTotal = 2 << 20  // at most of all: as many small ones as make a batch or two of small transactions
+	pooledBytes = 256 << 10 // at most of one arena, and as many bytes of offsets: a transaction of some hundred rows
+	pooledTotal = 2 << 20   // at most of all: as many small ones as make a batch or two of small transactions
 )
 
 func (p *arenaPool) get() *arena {

@@ -92,3 +92,52 @@ func BenchmarkNumericCmp(b *testing.B) {
 		}
 	}
 }
+
+// Rows that nobody wants cost no allocation, whatever is in them, and neither does finding the next message of the stream.
+func TestUninterestingRowsAllocateNothing(t *testing.T) {
+	wide, before, after := wideUpdate()
+	d := NewDecoder(testSchema(), wantNone, Limits{TempDir: t.TempDir()})
+	play(t, d, begin(1), wide.relation())
+	messages := [][]byte{wide.updateOld('O', before, after), wide.updateOld('K', before, after), wide.update(after), wide.insert(after), wide.delete('O', before), wide.delete('K', before)}
+	var stream []byte
+	for _, m := range messages {
+		header := append([]byte{'w'}, make([]byte, 24)...)
+		stream = append(stream, framed('d', append(header, m...))...)
+	}
+	in := newInflow(nil)
+	in.to = copy(in.buf, stream)
+	n := testing.AllocsPerRun(200, func() {
+		in.from = 0
+		for range messages {
+			body, ok := in.buffered()
+			if !ok {
+				t.Fatal("the message is not there")
+			}
+			e, err := parseEvent(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tx, err := d.Decode(t.Context(), e.wal); tx != nil || err != nil {
+				t.Fatal(tx, err)
+			}
+		}
+	})
+	if n != 0 {
+		t.Errorf("%d rows allocate %v times", len(messages), n)
+	}
+}
+
+// A row that is written again and again in a transaction keeps its place.
+func TestRowsWrittenAgainAllocateNothing(t *testing.T) {
+	wide, before, after := wideUpdate()
+	d := NewDecoder(testSchema(), wantNet, Limits{TempDir: t.TempDir()})
+	play(t, d, begin(1), wide.relation(), wide.updateOld('O', before, after))
+	update := []byte(wide.updateOld('O', before, after))
+	if n := testing.AllocsPerRun(200, func() {
+		if _, err := d.Decode(t.Context(), update); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("a further write of a row allocates %v times", n)
+	}
+}

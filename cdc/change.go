@@ -48,6 +48,19 @@ func (o Op) String() string {
 	return "op(" + strconv.Itoa(int(o)) + ")"
 }
 
+// Origin says what a [Change] was made of.
+type Origin uint8
+
+// The origins. A row that was looked at is a Create of what is there now; whether it is new is not known.
+const (
+	FromWAL      Origin = iota // a transaction that was read, or the time (Schedule)
+	FromSnapshot               // a row that was looked at to send what is there already (backfill)
+	FromResync                 // a row that was looked at, or missed, after changes could not be read
+)
+
+// String returns "", "snapshot" or "resync".
+func (o Origin) String() string { return [...]string{"", "snapshot", "resync"}[o] }
+
 // Change is what one transaction did to one row: either the net change (the
 // default) or, when Raw is set, one single write for rules with each_write.
 //
@@ -77,6 +90,11 @@ type Change struct {
 	Ordinal uint64
 	Writes  int  // how many writes were merged; 1 for Raw
 	Raw     bool // one write of the row, not the net change. An update of the key gives an unlink and a create.
+	Origin  Origin
+
+	// From is the key that the row had before, of a Create that an update of the key has made and whose WAL leaves unchanged values out: the
+	// row of that key has them.
+	From string
 
 	Gathered *Gathered // changes of other rows that go with this one; nil in what the decoder hands over
 	Cascade  *Cascade  // of an Unlink, when it is known that another row's deletion has caused it
@@ -100,7 +118,7 @@ func (c *Change) ID() (int64, bool) {
 // Clone returns a copy that stays valid when its transaction is read on or closed.
 func (c *Change) Clone() *Change {
 	copied := *c
-	copied.Key = strings.Clone(c.Key)
+	copied.Key, copied.From = strings.Clone(c.Key), strings.Clone(c.From)
 	copied.Before.tuple, copied.Before.at = bytes.Clone(c.Before.tuple), slices.Clone(c.Before.at)
 	copied.After.tuple, copied.After.at = bytes.Clone(c.After.tuple), slices.Clone(c.After.at)
 	return &copied
@@ -115,11 +133,17 @@ type Tx struct {
 	CommitLSN  LSN       // of the commit record: identifies the transaction
 	EndLSN     LSN       // first byte after the commit record: what is confirmed, and nothing else (trap 1)
 	CommitTime time.Time // UTC, microseconds
+	Received   time.Time // when the end of it was read, by this machine's clock; zero unless a [Source] has read it
 
 	changes []*Change
 	spill   spilled // nil unless the net changes exceed the memory limit
-	size    int64   // bytes in memory
-	release func()  // returns the memory; may be nil
+	through func(iter.Seq2[*Change, error]) iter.Seq2[*Change, error]
+	size    int64 // bytes in memory
+
+	arena *arena // that the changes lie in, and the pool that it goes back to; may be nil
+	pool  *arenaPool
+	feed  *feed // that counts it, as so many bytes; may be nil
+	held  int64
 }
 
 // NewTx builds a transaction that is held in memory. The source builds its own;
@@ -139,6 +163,9 @@ type spilled interface {
 // than once, though not after Close and, of a spilled transaction, not by several goroutines at once.
 // An error (*[SpillError]) ends the sequence.
 func (t *Tx) Changes() iter.Seq2[*Change, error] {
+	if t.spill != nil && t.through != nil {
+		return t.through(t.spill.all())
+	}
 	if t.spill != nil {
 		return t.spill.all()
 	}
@@ -151,7 +178,34 @@ func (t *Tx) Changes() iter.Seq2[*Change, error] {
 	}
 }
 
-// Spilled says that the changes lie in a temporary file: the handler must
+// Through has the changes of a spilled transaction pass through f whenever they are read from now on: what one in memory says can be completed
+// in place, a file's cannot.
+func (t *Tx) Through(f func(iter.Seq2[*Change, error]) iter.Seq2[*Change, error]) { t.through = f }
+
+// Piecemeal has a transaction in memory be processed in bounded pieces, as one in a file is: what its changes need besides would take too much memory at once.
+// Changes yields copies from now on, so that what is filled into them lasts no longer than their step.
+func (t *Tx) Piecemeal() {
+	if t.spill == nil {
+		t.spill = inMemory(t.changes)
+	}
+}
+
+// inMemory are changes that are read as those in a file are.
+type inMemory []*Change
+
+func (m inMemory) all() iter.Seq2[*Change, error] {
+	return func(yield func(*Change, error) bool) {
+		for _, held := range m {
+			if c := *held; !yield(&c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m inMemory) close() error { return nil }
+
+// Spilled says that the changes lie in a temporary file, or that Piecemeal was called: the handler must
 // process them in bounded pieces.
 func (t *Tx) Spilled() bool { return t.spill != nil }
 
@@ -166,9 +220,13 @@ func (t *Tx) Empty() bool { return t.spill == nil && len(t.changes) == 0 }
 // Close releases memory and the temporary file. The source calls it after the
 // handler has returned.
 func (t *Tx) Close() error {
-	if t.release != nil {
-		t.release()
-		t.release = nil
+	if t.arena != nil {
+		t.pool.put(t.arena)
+		t.arena = nil
+	}
+	if t.feed != nil {
+		t.feed.release(t.held)
+		t.feed = nil
 	}
 	if t.spill != nil {
 		return t.spill.close()

@@ -105,10 +105,11 @@ type pending struct {
 	key           string
 	rel           *Relation // of the last write
 	before, after Row
+	from          string // see [Change.From]
 }
 
 // change fills c from a span that has a net operation.
 func (p *pending) change(c *Change, op Op) {
 	*c = Change{Op: op, Rel: p.rel, Key: p.key, Before: p.before, After: p.after,
-		Ordinal: p.ordinal, Writes: int(p.writes), Raw: p.raw}
+		Ordinal: p.ordinal, Writes: int(p.writes), Raw: p.raw, From: p.from}
 }

@@ -2,13 +2,16 @@ package cdc
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // ApplicationName is how the names of walhook's sessions begin in pg_stat_activity: walhook/stream, walhook/lookups …
@@ -79,15 +82,28 @@ func PreferPrimary(cfg *pgconn.Config, dsn string) {
 }
 
 // replicationConfig is parseDSN's, for a connection that speaks the replication
-// protocol and SQL both.
+// protocol and SQL both. It is for one connection.
 func replicationConfig(dsn string) (*pgconn.Config, error) {
 	cfg, err := parseDSN(dsn)
 	if err != nil {
 		return nil, err
 	}
 	cfg.RuntimeParams["replication"] = "database"
+	var in *inflow // of the last attempt
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		in = newInflow(r)
+		return pgproto3.NewFrontend(in, w)
+	}
+	cfg.AfterConnect = func(_ context.Context, pg *pgconn.PgConn) error {
+		_, in.records = pg.Conn().(*tls.Conn)
+		pg.CustomData()[inflowKey] = in
+		return nil
+	}
 	return &cfg.Config, nil
 }
+
+// inflowKey is under what a replication connection keeps its inflow.
+const inflowKey = "walhook.inflow"
 
 // serverMajor reads the major version that the server announced; 0 when it did not.
 func serverMajor(conn *pgconn.PgConn) int {

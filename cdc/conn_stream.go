@@ -30,6 +30,7 @@ var errDeadline = errors.New("deadline")
 type stream struct {
 	pg   *pgconn.PgConn
 	sock net.Conn
+	in   *inflow
 
 	mu    sync.Mutex // orders arm and wake
 	woken bool
@@ -56,7 +57,8 @@ func startStream(ctx context.Context, pg *pgconn.PgConn, slot, publication strin
 	if err != nil {
 		return nil, err
 	}
-	return &stream{pg: pg, sock: pg.Conn()}, nil
+	in, _ := pg.CustomData()[inflowKey].(*inflow) // of replicationConfig
+	return &stream{pg: pg, sock: pg.Conn(), in: in}, nil
 }
 
 // wake makes a waiting or the next receive return errDeadline. Any goroutine may call it.
@@ -85,16 +87,33 @@ func (s *stream) arm(at time.Time) (bool, error) {
 	return true, s.sock.SetReadDeadline(at)
 }
 
+// buffered returns an event that has come with the last one; false when one would have to wait for more.
+func (s *stream) buffered() (event, bool, error) {
+	body, ok := s.in.buffered()
+	if !ok {
+		return event{}, false, nil
+	}
+	e, err := parseEvent(body)
+	return e, true, err
+}
+
 // receive returns the next event, errDeadline, or the error that ended the stream.
 func (s *stream) receive() (event, error) {
 	for {
-		msg, err := s.pg.ReceiveMessage(context.Background()) // no context: see the type's comment
+		body, ok, err := s.in.next()
+		if ok {
+			return parseEvent(body)
+		}
+		var msg pgproto3.BackendMessage
+		if err == nil {
+			msg, err = s.pg.ReceiveMessage(context.Background()) // no context: see the type's comment
+		}
 		if err != nil {
 			var timeout net.Error
 			if errors.As(err, &timeout) && timeout.Timeout() && !s.pg.IsClosed() {
 				return event{}, errDeadline
 			}
-			return event{}, err
+			return event{}, fmt.Errorf("receive message: %w", err)
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.CopyData:

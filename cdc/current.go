@@ -17,6 +17,9 @@ var ErrNoRow = errors.New("there is no such row")
 // ErrBadKey says that a text is no primary key of the table.
 var ErrBadKey = errors.New("no key of the table")
 
+// errNoTable says that there is no such table.
+var errNoTable = errors.New("there is no such table")
+
 // Current reads one row of a table as it is now, in the shape and the text form that WAL would have: of all columns but generated ones, with
 // the table's primary key and replica identity. key is that of [Change.Key]; an empty one asks for the newest row, the one with the
 // largest key. It returns the row with its key, and [ErrNoRow] when there is none.
@@ -77,7 +80,7 @@ func (l *Live) relation(ctx context.Context, schema, table string) (*Relation, e
 		return nil, err
 	}
 	if len(names) == 0 {
-		return nil, errors.New("there is no such table")
+		return nil, errNoTable
 	}
 	columns := make([]Column, 0, len(names))
 	some := slices.Contains(readable, true)
@@ -173,12 +176,12 @@ func splitKey(key string, parts int) []string {
 		return []string{key}
 	}
 	out, part, escaped := []string{}, strings.Builder{}, false
-	for _, r := range key {
+	for _, c := range []byte(key) {
 		switch {
-		case escaped, r != ',' && r != '\\':
-			part.WriteRune(r)
+		case escaped, c != ',' && c != '\\':
+			part.WriteByte(c)
 			escaped = false
-		case r == '\\':
+		case c == '\\':
 			escaped = true
 		default:
 			out = append(out, part.String())

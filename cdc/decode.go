@@ -325,8 +325,12 @@ func (d *Decoder) update(msg []byte) error {
 	oldKey, moved := appendKey(d.oldKey[:0], before)
 	d.oldKey = oldKey
 	if moved && keyed && !bytes.Equal(oldKey, newKey) {
+		var from string
+		if unchanged > 0 {
+			after, unchanged, from = d.tx.moved(t.group, oldKey, after, unchanged)
+		}
 		d.add(t, write{span: span{deleted: true}, key: oldKey, keyed: true, before: before})
-		d.add(t, write{span: span{created: true, unknown: unchanged > 0}, key: newKey, keyed: true, after: after})
+		d.add(t, write{span: span{created: true, unknown: unchanged > 0}, key: newKey, keyed: true, after: after, from: from})
 	} else {
 		d.add(t, write{span: span{unknown: unchanged > 0}, key: newKey, keyed: keyed, before: before, after: after})
 	}

@@ -59,6 +59,7 @@ func EncodeEvent(c *Change, keepOf func(rel *Relation, column string) bool) ([]b
 	if out.Gathered, err = encodeGathered(c.Gathered, keepOf); err != nil {
 		return nil, err
 	}
+	out.Origin = c.Origin
 	if k := c.Cascade; k != nil {
 		out.Cascade = &encodedCascade{k.Schema, k.Table, k.Key}
 	}
@@ -102,6 +103,9 @@ func DecodeChange(data []byte) (*Change, error) {
 	if c.After, err = in.After.decode(relations); err != nil {
 		return nil, fmt.Errorf("decode change of %s: row after: %w", c.Rel, err)
 	}
+	if c.Origin = in.Origin; c.Origin > FromResync {
+		return nil, fmt.Errorf("decode change: unknown origin %d", in.Origin)
+	}
 	if k := in.Cascade; k != nil {
 		c.Cascade = &Cascade{k.Schema, k.Table, k.Key}
 	}
@@ -122,6 +126,7 @@ type encodedChange struct {
 	After     *encodedRow       `json:"after,omitempty"`
 	Gathered  *encodedGathered  `json:"gathered,omitempty"`
 	Cascade   *encodedCascade   `json:"cascade,omitempty"`
+	Origin    Origin            `json:"origin,omitempty"`
 }
 
 type encodedRelation struct {

@@ -17,6 +17,7 @@ const (
 	SlotLost    SlotProblem = "lost"                   // the server removed WAL that it needed (55000, wal_status lost)
 	SlotInUse   SlotProblem = "in use"                 // another process streams from it (55006)
 	SlotForeign SlotProblem = "of another kind"        // a physical slot, another plugin's, or another database's
+	SlotCopy    SlotProblem = "a standby's copy"       // of the primary's slot
 	SlotTooOld  SlotProblem = "older than publication" // it replays WAL from before the publication existed (42704 in the stream)
 )
 
@@ -26,6 +27,7 @@ type SlotError struct {
 	Problem SlotProblem
 	Detail  string // what was found, for people
 	Remedy  string // what to do, with the SQL
+	Raise   string // what to do before that; may be empty
 	Err     error  // the server's error; may be nil
 
 	// Of a missing, lost or too old slot: what the state holds, and where WAL ends. 0 when that is not known.
@@ -42,13 +44,13 @@ func (e *SlotError) Unwrap() error { return e.Err }
 // Hint returns the remedy. A new slot begins later than the state ends: that is to be accepted by a person.
 func (e *SlotError) Hint() string {
 	if e.Position != 0 {
-		return e.Remedy + "; then: " + adoptSlot
+		return e.Raise + repair + "\nOr without a repair: " + e.Remedy + "; then: " + adoptSlot
 	}
-	return e.Remedy
+	return e.Raise + e.Remedy
 }
 
-// Temporary says that waiting may help: the slot is in use by a process that may end.
-func (e *SlotError) Temporary() bool { return e.Problem == SlotInUse }
+// Temporary says that waiting may help: the slot is in use by a process that may end, or on a standby that may be promoted.
+func (e *SlotError) Temporary() bool { return e.Problem == SlotInUse || e.Problem == SlotCopy }
 
 // PositionProblem says why a position does not fit the server.
 type PositionProblem string

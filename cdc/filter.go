@@ -116,6 +116,17 @@ func (f *Filter) sql(args []any) (string, []any) {
 	return w.String(), w.args
 }
 
+// columns adds the columns that the filter compares.
+func (f *Filter) columns(all []string) []string {
+	if f.Column != "" {
+		all = append(all, f.Column)
+	}
+	for i := range f.Of {
+		all = f.Of[i].columns(all)
+	}
+	return all
+}
+
 // String shows the filter for people and tests: as SQL with its values in place.
 func (f *Filter) String() string {
 	text, args := f.sql(nil)

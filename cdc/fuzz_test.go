@@ -22,6 +22,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(commit()))
 	f.Add([]byte(typeMsg(99999, "public", "mood")))
 	f.Add([]byte(wire("A").u32(5).u32(6)))
+	f.Add([]byte(wire("O").u64(7).str("elsewhere")))
+	f.Add([]byte(wire("M").u8(1).u64(7).str("walhook").u32(2).raw([]byte("{}"))))
+	f.Add([]byte(truncateMsg(full, byKey)))
+	f.Add([]byte(full.relation()))
+	f.Add([]byte(full.updateOld('O', row(1, "x", nil), row(1, toast, "y"))))
+	f.Add([]byte(full.updateOld('K', row(1, nil, nil), row(2, "x", toast))))
+	f.Add([]byte(full.delete('O', row(1, "x", nil))))
+	f.Add([]byte(full.delete('K', row(1, nil, nil))))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		for _, memory := range []int64{0, 1} {
 			d := NewDecoder(testSchema(), wantRaw, Limits{Memory: memory, TempDir: t.TempDir()})
@@ -71,6 +79,12 @@ func comparePglogrepl(t *testing.T, msg []byte, c *Change) {
 	parsed, err := pglogrepl.Parse(msg)
 	if err != nil {
 		t.Fatalf("pglogrepl: %v", err)
+	}
+	if c.Op == Message {
+		if m, ok := parsed.(*pglogrepl.LogicalDecodingMessage); !ok || !m.Transactional || m.Prefix != "walhook" {
+			t.Fatalf("an event of %#v", parsed)
+		}
+		return
 	}
 	var before, after string
 	switch m := parsed.(type) {

@@ -152,7 +152,7 @@ func (e *GuardError) Hint() string {
 	drop := fmt.Sprintf("SELECT pg_drop_replication_slot(%s)", quoteText(e.Slot))
 	switch {
 	case e.Dropped:
-		return "deliveries that are queued already are kept. First mend what kept walhook from reading; then: walhook setup; then: " + adoptSlot
+		return "deliveries that are queued already are kept. First mend what kept walhook from reading; then: " + repair + "\nOr without a repair: walhook setup; then: " + adoptSlot
 	case errors.Is(e.Err, errNotDropped):
 		return fmt.Sprintf("nothing was dropped; look at SELECT * FROM pg_replication_slots WHERE slot_name = %s, then start walhook again", quoteText(e.Slot))
 	case e.Action == GuardDrop:

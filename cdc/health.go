@@ -16,11 +16,19 @@ type Health struct {
 	Retained int64 // bytes of WAL kept for the slot; 0 when that cannot be told, see [Health.Measured]
 	Behind   int64 // bytes of WAL that the slot's confirmed position is behind End
 	KeepMax  int64 // max_slot_wal_keep_size in bytes; -1 when unlimited, or before PostgreSQL 13
+	Spilled  Spilled
 
 	// Which server answered: a host name may lead to another one than before.
 	SystemID    string
 	DatabaseOID uint32
 	InRecovery  bool // a standby: End is what it has replayed
+}
+
+// Spilled is what the server has written to its own disk while it decoded for the slot: transactions that outgrew
+// logical_decoding_work_mem. Zero before PostgreSQL 14.
+type Spilled struct {
+	Transactions int64 // since the statistics were reset
+	Bytes        int64
 }
 
 // Measured says whether Retained is a figure to act on: of a slot that keeps WAL, on a server that writes it. A lost
@@ -46,7 +54,7 @@ func (l *Live) health(ctx context.Context, slot string) (*Health, error) {
 				ELSE pg_catalog.pg_current_wal_lsn() END::text, pg_catalog.pg_is_in_recovery()::text,
 				(SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
 				(SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
-				(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), s.*
+				(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), `+spilledColumns(serverMajor(conn.PgConn()))+`, s.*
 			FROM (SELECT 1) AS one LEFT JOIN (SELECT `+slotColumns(serverMajor(conn.PgConn()))+`
 				FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS s ON true`,
 			pgx.QueryResultFormats{pgx.TextFormatCode}, slot)
@@ -98,11 +106,28 @@ func (h *Health) read(row [][]byte) error {
 			h.KeepMax = keep << 20
 		}
 	}
-	if row[5] == nil {
+	for i, n := range []*int64{&h.Spilled.Transactions, &h.Spilled.Bytes} {
+		if row[5+i] == nil {
+			continue
+		}
+		if *n, err = strconv.ParseInt(string(row[5+i]), 10, 64); err != nil {
+			return fmt.Errorf("statistics of the slot: %w", err)
+		}
+	}
+	if row[7] == nil {
 		return nil
 	}
-	h.Slot, err = parseSlot(row[5:])
+	h.Slot, err = parseSlot(row[7:])
 	return err
+}
+
+// spilledColumns selects [Spilled], for a server's version.
+func spilledColumns(major int) string {
+	if major < 14 {
+		return "NULL, NULL"
+	}
+	return `(SELECT spill_txns::text FROM pg_catalog.pg_stat_replication_slots WHERE slot_name = $1),
+				(SELECT spill_bytes::text FROM pg_catalog.pg_stat_replication_slots WHERE slot_name = $1)`
 }
 
 // EndOfWAL returns how far the server has written WAL, or a standby replayed it.

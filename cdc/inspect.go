@@ -28,6 +28,7 @@ func InspectAs(ctx context.Context, conn *pgx.Conn, role, slot, publication stri
 		{"server", in.server},
 		{"roles", func(ctx context.Context) error { return in.roles(ctx, role) }},
 		{"slot", in.slot},
+		{"standbys", in.standbys},
 		{"publication", in.publication},
 		{"tables", func(ctx context.Context) error { return in.tables(ctx, tables) }},
 		{"columns", func(ctx context.Context) error { return in.columns(ctx, tables) }},
@@ -63,9 +64,9 @@ func (in inspection) server(ctx context.Context) error {
 			current_setting('wal_level'),
 			current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int,
 			current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int,
-			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
-			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'max_wal_size'),
-			(SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'logical_decoding_work_mem'), current_setting('synchronous_standby_names'),
+			pg_catalog.pg_size_bytes(current_setting('max_slot_wal_keep_size', true)),
+			pg_catalog.pg_size_bytes(current_setting('max_wal_size', true)),
+			pg_catalog.pg_size_bytes(current_setting('logical_decoding_work_mem', true)), current_setting('synchronous_standby_names'),
 			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
 			(SELECT coalesce(sum(numbackends), 0) FROM pg_catalog.pg_stat_database)::int, d.datconnlimit, pg_catalog.pg_backend_pid(),
 			(SELECT system_identifier::text FROM pg_catalog.pg_control_system())
@@ -78,14 +79,14 @@ func (in inspection) server(ctx context.Context) error {
 	}
 	f.KeepMax = -1
 	if keep != nil && *keep >= 0 {
-		f.KeepMax = *keep << 20 // pg_settings has megabytes
+		f.KeepMax = *keep
 	}
 	if maxWAL != nil {
-		f.MaxWALSize = *maxWAL << 20
+		f.MaxWALSize = *maxWAL
 	}
 	f.DecodingMemory = -1
 	if memory != nil {
-		f.DecodingMemory = *memory << 10 // in kilobytes
+		f.DecodingMemory = *memory
 	}
 	// A pooler answers for the server, with a process id of its own making.
 	f.Pooled = pid != int(in.conn.PgConn().PID())
@@ -133,6 +134,10 @@ func (in inspection) roles(ctx context.Context, name string) error {
 	}
 	if err := read(&f.Login); err != nil {
 		return err
+	}
+	if name == "" {
+		f.Role = f.Login
+		return nil
 	}
 	f.Role.Name = name
 	return read(&f.Role)

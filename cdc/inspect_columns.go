@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // selects is the privilege that the streaming role lacks, for GRANT.
@@ -25,37 +27,57 @@ func (in inspection) columns(ctx context.Context, needs []TableNeed) error {
 	if !f.Role.Exists {
 		return nil
 	}
+	var oids []int64 // one for each column that is wanted
+	var names []string
+	tables := map[int64]*TableFacts{}
 	for i := range f.Tables {
 		t := &f.Tables[i]
 		if !t.Exists || t.Select {
 			continue
 		}
-		var wanted []string
-		for _, n := range needs {
-			if n.name() != (tableName{t.Schema, t.Name}) {
-				continue
-			}
-			if len(n.Columns) == 0 {
-				wanted = nil // all of them
-				break
-			}
-			for _, c := range n.Columns {
-				if !slices.Contains(wanted, c) {
-					wanted = append(wanted, c)
-				}
-			}
-		}
+		wanted := columnsNeeded(needs, t)
 		if len(wanted) == 0 {
 			continue
 		}
-		var found int
-		err := in.conn.QueryRow(ctx, `SELECT count(*)::int4, coalesce(pg_catalog.array_agg(a.attname::text ORDER BY a.attnum)
-				FILTER (WHERE NOT pg_catalog.has_column_privilege($1::text, a.attrelid, a.attnum, 'SELECT')), '{}')
-			FROM pg_catalog.pg_attribute a WHERE a.attrelid = $2::int8::oid AND a.attname = ANY ($3::text[]) AND NOT a.attisdropped`, f.Role.Name, int64(t.OID), wanted).Scan(&found, &t.Lacks)
-		if err != nil {
-			return err
+		tables[int64(t.OID)] = t
+		for _, c := range wanted {
+			oids, names = append(oids, int64(t.OID)), append(names, c)
 		}
-		t.Select = found > 0 && len(t.Lacks) == 0
 	}
-	return nil
+	if len(oids) == 0 {
+		return nil
+	}
+	rows, err := in.conn.Query(ctx, `SELECT a.attrelid::int8, coalesce(pg_catalog.array_agg(a.attname::text ORDER BY a.attnum)
+			FILTER (WHERE NOT pg_catalog.has_column_privilege($1::text, a.attrelid, a.attnum, 'SELECT')), '{}')
+		FROM unnest($2::int8[], $3::text[]) AS want(oid, name)
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = want.oid::oid AND a.attname = want.name AND NOT a.attisdropped GROUP BY 1`, f.Role.Name, oids, names)
+	if err != nil {
+		return err
+	}
+	var oid int64
+	var lacks []string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &lacks}, func() error {
+		tables[oid].Lacks, tables[oid].Select = lacks, len(lacks) == 0
+		lacks = nil // not shared with the next row
+		return nil
+	})
+	return err
+}
+
+// columnsNeeded lists the columns of a table that are needed; none when all are.
+func columnsNeeded(needs []TableNeed, t *TableFacts) (wanted []string) {
+	for _, n := range needs {
+		if n.name() != (tableName{t.Schema, t.Name}) {
+			continue
+		}
+		if len(n.Columns) == 0 {
+			return nil
+		}
+		for _, c := range n.Columns {
+			if !slices.Contains(wanted, c) {
+				wanted = append(wanted, c)
+			}
+		}
+	}
+	return wanted
 }

@@ -76,11 +76,15 @@ type Facts struct {
 	Role  Role // the role that streams; the same as Login unless [InspectAs] named another
 
 	SlotName        string
-	Slot            *Slot // nil when there is none
-	Position        LSN   // what the state holds; 0 when unknown. Set by the caller, so that what is lost with a slot can be told
+	Slot            *Slot  // nil when there is none
+	Position        LSN    // what the state holds; 0 when unknown. Set by the caller, so that what is lost with a slot can be told
+	Gap             string // what else is to be said of it: since when, and what is concerned. Set by the caller, as Position
 	PublicationName string
 	Publication     *Publication // nil when there is none
 	AllTables       []string     // other publications that are FOR ALL TABLES
+
+	Failover *bool    // source.failover: whether the slot is to be a failover slot; nil leaves it as it is. Filled in by whoever knows the configuration
+	Standbys Standbys // what failovers take
 
 	Messages []string       // names of the rules that listen to messages, which take PostgreSQL 14; filled in by whoever knows the rules
 	Tables   []TableFacts   // in the order asked for, then what else the publication holds and what setup has changed

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"walhook/internal/pgtest"
 )
 
 // message is a logical message as pgoutput sends it.
@@ -132,6 +134,7 @@ func FuzzMessage(f *testing.F) {
 // What a real server sends: messages in their order, nothing of transactions and savepoints that were rolled back, nothing that is not
 // transactional.
 func TestMessageOfServer(t *testing.T) {
+	pgtest.Needs(t, MinMessages, "logical messages in pgoutput")
 	b := newBench(t)
 	rec := &recorder{}
 	want := func(_, table string) (bool, bool) { return table == "t", table == "message" }

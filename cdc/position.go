@@ -5,8 +5,11 @@ import "fmt"
 // adoptSlot is the way on from where the slot stands when the changes before it can no longer be read.
 const adoptSlot = "walhook run --adopt   (goes on from the slot without these changes: the gap is recorded, what is pending is kept)"
 
+// repair is the way on that sends what was missed, as far as it can be known; what it cannot know, walhook resync --dry-run says.
+const repair = "walhook resync   (makes the slot anew and sends what was written meanwhile, from write_date); then: walhook run"
+
 // StartOver is what remains when a slot is gone.
-const StartOver = "drop the slot if the server still lists it (SELECT pg_drop_replication_slot), then: walhook setup; then: " + adoptSlot
+const StartOver = repair + "\nOr without a repair: drop the slot if the server still lists it (SELECT pg_drop_replication_slot), then: walhook setup; then: " + adoptSlot
 
 // CheckPosition compares a position with where its slot stands and with the end of the server's WAL, both of the same database: it
 // returns a *[PositionError] when changes were confirmed that the position does not cover (invariant 1), or when
@@ -17,7 +20,8 @@ func CheckPosition(slot string, position, confirmed, end LSN) error {
 			Detail: fmt.Sprintf("the state ends at %s, but the slot %q was confirmed up to %s: the changes in these %s of WAL can no longer be read",
 				position, slot, confirmed, bytesText(int64(confirmed-position))),
 			Remedy: "the state was restored from an older dump, or the slot was made again or advanced by hand.\n" +
-				"If there is a newer dump of the state, restore it. Otherwise: " + adoptSlot}
+				"If there is a newer dump of the state, restore it. Otherwise: walhook resync   (goes on from the slot, and sends what was written meanwhile, from write_date)\n" +
+				"Or without a repair: " + adoptSlot}
 	}
 	if end != 0 && position > end {
 		return &PositionError{Problem: PositionAhead, Position: position, Server: end,
@@ -63,5 +67,6 @@ func missingSlot(name string, err error) *SlotError {
 
 func lostSlot(name, why string, err error) *SlotError {
 	return &SlotError{Slot: name, Problem: SlotLost, Detail: why, Err: err,
-		Remedy: fmt.Sprintf("raise max_slot_wal_keep_size, then: SELECT pg_drop_replication_slot(%s); then: walhook setup", quoteText(name))}
+		Raise:  "raise max_slot_wal_keep_size; then: ",
+		Remedy: fmt.Sprintf("SELECT pg_drop_replication_slot(%s); then: walhook setup", quoteText(name))}
 }

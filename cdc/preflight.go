@@ -40,6 +40,7 @@ func Preflight(f *Facts, needs []TableNeed) []Finding {
 	p.server()
 	p.role()
 	p.slot()
+	p.failover()
 	p.publication(needs)
 	for _, n := range needs {
 		p.table(n)
@@ -74,7 +75,7 @@ func (p *preflight) slot() {
 	s := p.f.Slot
 	if s == nil {
 		missing := missingSlot(p.f.SlotName, nil).Since(p.f.Position, p.f.End)
-		p.mend(SeverityError, "slot_missing", fmt.Sprintf("there is no replication slot %q%s", p.f.SlotName, missing.gap()), missing.Hint())
+		p.mend(SeverityError, "slot_missing", fmt.Sprintf("there is no replication slot %q%s", p.f.SlotName, missing.gap()+p.f.Gap), missing.Hint())
 		for _, b := range p.f.Blockers {
 			if b.Age >= time.Minute || b.Prepared != "" {
 				p.add(SeverityWarning, "slot_blocked", "the creation of the slot will wait for "+b.String(), "let it end first, or run setup at a quieter time"+b.end())
@@ -92,12 +93,15 @@ func (p *preflight) slot() {
 		if s.Lost() {
 			code = "slot_lost"
 		}
-		var hint string
+		var hint, gap string
 		var slot *SlotError
 		if errors.As(err, &slot) {
 			hint = slot.Since(p.f.Position, p.f.End).Hint()
 		}
-		p.add(SeverityError, code, err.Error(), hint)
+		if s.Lost() {
+			gap = p.f.Gap
+		}
+		p.add(SeverityError, code, err.Error()+gap, hint)
 		return
 	}
 	if s.Temporary {
@@ -205,10 +209,14 @@ func (p *preflight) owner(needs []TableNeed) {
 			}
 		}
 	}
-	if len(owners) > 0 {
+	if len(owners) > 0 && p.f.InRecovery {
+		slices.Sort(owners)
+		p.add(SeverityInfo, "not_owner", fmt.Sprintf("source.dsn leads to a standby: publication, identities and grants are changed on the primary; the owner is %s", strings.Join(owners, ", ")),
+			"run `walhook setup --dsn` with the owner's login on the primary")
+	} else if len(owners) > 0 {
 		slices.Sort(owners)
 		p.add(SeverityInfo, "not_owner", fmt.Sprintf("role %q does not own everything that setup must change; the owner is %s", p.f.Login.Name, strings.Join(owners, ", ")),
-			"run `walhook setup --dsn` with the owner's login, or let the owner run the SQL of `walhook setup --dry-run`")
+			"run `walhook setup --dsn` with the owner's login, or let the owner run the SQL of `walhook setup --dry-run`; tables whose replica identity must stay as it is can be named in [images] tables")
 	}
 }
 

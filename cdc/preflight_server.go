@@ -20,9 +20,7 @@ func (p *preflight) server() {
 		p.add(SeverityError, "wal_level", fmt.Sprintf("wal_level is %s, logical replication needs logical", f.WALLevel),
 			"ALTER SYSTEM SET wal_level = 'logical'; then restart the server")
 	}
-	if f.InRecovery && f.Major() < 16 {
-		p.add(SeverityError, "standby", "the server is a standby, and streams logical changes only from PostgreSQL 16 on", "point source.dsn at the primary")
-	}
+	p.standby()
 	if f.Slot == nil && f.SlotsUsed >= f.SlotsMax {
 		p.add(SeverityError, "no_free_slot", fmt.Sprintf("all %d replication slots are in use", f.SlotsMax),
 			fmt.Sprintf("drop one that nobody needs (SELECT slot_name, active FROM pg_replication_slots), or: ALTER SYSTEM SET max_replication_slots = %d; then restart the server", f.SlotsMax+5))

@@ -27,6 +27,13 @@ func soundFacts() *Facts {
 
 var soundNeeds = []TableNeed{{Schema: "public", Table: "sale_order", Full: true, Why: []string{`rule "confirmed"`}}}
 
+// failing over goes well with these facts.
+func failing(f *Facts) {
+	f.Version, f.VersionText = 170010, "17.10"
+	f.Failover, f.Slot.Failover = new(true), true
+	f.Standbys = Standbys{Waits: []string{"berlin"}, Slots: []string{"berlin"}, Feedback: []string{"berlin"}}
+}
+
 // TestPreflight breaks one thing at a time and expects exactly its finding.
 func TestPreflight(t *testing.T) {
 	if found := Preflight(soundFacts(), soundNeeds); len(found) != 0 {
@@ -34,6 +41,10 @@ func TestPreflight(t *testing.T) {
 	}
 	if steps := SetupSteps(soundFacts(), soundNeeds, "walhook"); len(steps) != 0 {
 		t.Fatalf("on a sound server: %q", sqlOf(steps))
+	}
+	ready := soundFacts()
+	if failing(ready); len(Preflight(ready, soundNeeds)) != 0 {
+		t.Fatalf("with a standby that is ready: %+v", Preflight(ready, soundNeeds))
 	}
 	table := func(f *Facts) *TableFacts { return &f.Tables[0] }
 	for _, c := range []struct {
@@ -76,6 +87,23 @@ func TestPreflight(t *testing.T) {
 		{"slot_unreserved", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "unreserved" }, "next checkpoint"},
 		{"slot_headroom", SeverityWarning, false, func(f *Facts) { f.Slot.SafeBytes = 1 << 30 }, "1.0 GiB more"},
 		{"slot_retained", SeverityWarning, false, func(f *Facts) { f.Slot.Restart = 1 << 20 }, "5.0 GiB"},
+		{"failover_version", SeverityError, false, func(f *Facts) { f.Failover = new(true) }, "need 17 or later"},
+		{"failover_primary", SeverityError, false, func(f *Facts) {
+			failing(f)
+			f.InRecovery, f.Standbys = true, Standbys{HotFeedback: true, PrimarySlot: "berlin"}
+		}, "point source.dsn at the primary"},
+		{"failover_slot", SeverityWarning, true, func(f *Facts) { failing(f); f.Slot.Failover = false }, "source.failover is true"},
+		{"failover_slot", SeverityWarning, true, func(f *Facts) { failing(f); f.Failover = new(false) }, "source.failover is false"},
+		{"failover_copy", SeverityWarning, false, func(f *Facts) { failing(f); f.Standbys.Feedback = nil }, "sync_replication_slots = on"},
+		{"failover_ahead", SeverityWarning, false, func(f *Facts) { failing(f); f.Standbys.Waits = nil }, "SET synchronized_standby_slots = 'berlin'"},
+		{"failover_waits", SeverityWarning, false, func(f *Facts) {
+			failing(f)
+			f.Standbys.Waits, f.Standbys.Away = []string{"berlin", "paris"}, []string{"paris"}
+		}, "SET synchronized_standby_slots = 'berlin'"},
+		{"slot_synced", SeverityError, false, func(f *Facts) { failing(f); f.Failover, f.InRecovery, f.Slot.Synced = nil, true, true }, "before the standby is promoted"},
+		{"standby", SeverityError, false, func(f *Facts) { f.InRecovery, f.Version = true, 150004 }, "from PostgreSQL 16 on"},
+		{"standby_feedback", SeverityWarning, false, func(f *Facts) { failing(f); f.Failover, f.InRecovery, f.Standbys.PrimarySlot = nil, true, "berlin" }, "hot_standby_feedback is off"},
+		{"standby_feedback", SeverityWarning, false, func(f *Facts) { failing(f); f.Failover, f.InRecovery, f.Standbys.HotFeedback = nil, true, true }, "primary_slot_name is empty"},
 		{"publication_all_tables", SeverityError, false, func(f *Facts) { f.Publication.AllTables = true }, `DROP PUBLICATION "walhook"`},
 		{"publication_operations", SeverityError, true, func(f *Facts) { f.Publication.Truncate = false }, "publish = 'insert, update, delete, truncate'"},
 		{"publication_extra", SeverityWarning, true, func(f *Facts) {
@@ -171,8 +199,12 @@ func TestInspect(t *testing.T) {
 		t.Errorf("partitions %+v", p)
 	}
 	got := Preflight(f, needs)
+	partitions := "identity"
+	if f.Major() < 13 {
+		partitions = "partitioned"
+	}
 	for code, name := range map[string]string{"no_primary_key": "public.loose", "table_unlogged": "public.scratch", "not_a_table": "public.seen",
-		"table_missing": "public.nobody", "no_usage": `schema "Shop"`, "identity": "public.part_1"} {
+		"table_missing": "public.nobody", "no_usage": `schema "Shop"`, partitions: "public.part"} {
 		if !slices.ContainsFunc(got, func(f Finding) bool { return f.Code == code && strings.Contains(f.Message, name) }) {
 			t.Errorf("no finding %s for %s", code, name)
 		}
@@ -184,7 +216,16 @@ func TestInspect(t *testing.T) {
 	}
 	e.apply(SetupSteps(f, needs, e.role))
 	f = e.inspect(needs)
-	if !f.Publication.ViaRoot || f.Slot == nil || f.table("public", "part").Partitions[0].Identity != "f" {
+	if f.Slot == nil {
+		t.Fatal("no slot after setup")
+	}
+	if f.Major() < 13 {
+		if f.table("public", "part").Published {
+			t.Error("a partitioned table is published")
+		}
+		return
+	}
+	if !f.Publication.ViaRoot || f.table("public", "part").Partitions[0].Identity != "f" {
 		t.Errorf("after setup: %+v %+v", f.Publication, f.Slot)
 	}
 	rec := &recorder{}

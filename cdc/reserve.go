@@ -34,7 +34,7 @@ func Reserve(ctx context.Context, conn *pgx.Conn, slot, publication string, wait
 	if err := CanReserve(ctx, conn, slot, publication); err != nil {
 		return 0, err
 	}
-	who, err := watched(ctx, conn, "statement_timeout", 5*time.Minute, createSlotSQL(slot), waiting)
+	who, err := watched(ctx, conn, "statement_timeout", 5*time.Minute, createSlotSQL(slot, false), waiting)
 	if err != nil {
 		text := ""
 		for _, b := range who {

@@ -19,9 +19,11 @@ type Step struct {
 	Why string
 	As  string // AsOwner or AsReplication
 
-	slot    string   // creates this slot
-	several bool     // the server runs them as one transaction when they are sent together, psql does not
-	foreign []string // owners of what it changes that the inspecting login cannot act as
+	slot        string   // creates this slot
+	standby     bool     // as a failover slot
+	replication bool     // a command that only replication connections know
+	several     bool     // the server runs them as one transaction when they are sent together, psql does not
+	foreign     []string // owners of what it changes that the inspecting login cannot act as
 }
 
 // CreatesSlot says that the step creates the slot.
@@ -76,9 +78,10 @@ func SetupSteps(f *Facts, needs []TableNeed, role string) []Step {
 	b.assemble(publishing, saving, changing)
 	b.handOver(tables)
 	if f.Slot == nil {
-		b.steps = append(b.steps, Step{As: AsReplication, slot: f.SlotName, SQL: createSlotSQL(f.SlotName),
+		b.steps = append(b.steps, Step{As: AsReplication, slot: f.SlotName, standby: f.MakesFailover(), SQL: createSlotSQL(f.SlotName, f.MakesFailover()),
 			Why: "keeps WAL from here on until walhook has processed it"})
 	}
+	b.failoverStep()
 	return b.steps
 }
 
@@ -331,11 +334,17 @@ func publishSQL(f *Facts) string {
 	return "ALTER PUBLICATION " + quoteIdent(f.PublicationName) + " SET (" + publishOptions(f) + ")"
 }
 
-func createSlotSQL(slot string) string { return "SELECT " + CreateSlotCall(slot) }
+func createSlotSQL(slot string, failover bool) string {
+	return "SELECT " + CreateSlotCall(slot, failover)
+}
 
-// CreateSlotCall is the call that creates a slot. As a source of rows it has one, whose column lsn says where the slot begins.
-func CreateSlotCall(slot string) string {
-	return "pg_create_logical_replication_slot(" + quoteText(slot) + ", 'pgoutput')"
+// CreateSlotCall is the call that creates a slot, or a failover slot. As a source of rows it has one, whose column lsn says where the slot begins.
+func CreateSlotCall(slot string, failover bool) string {
+	more := ""
+	if failover {
+		more = ", failover => true"
+	}
+	return "pg_create_logical_replication_slot(" + quoteText(slot) + ", 'pgoutput'" + more + ")"
 }
 
 // Script writes steps as SQL for psql, for people who rather run them by themselves. Statements
@@ -359,6 +368,10 @@ func Script(steps []Step) string {
 		}
 		if step.Why != "" {
 			s.WriteString("-- " + strings.ReplaceAll(step.Why, "\n", " ") + "\n")
+		}
+		if step.replication {
+			s.WriteString("\\connect -reuse-previous=on \"replication=database\"\n" + step.SQL + ";\n\\connect -reuse-previous=on \"replication=false\"\n")
+			continue
 		}
 		if step.several {
 			s.WriteString("BEGIN;\n" + step.SQL + ";\nCOMMIT;\n")

@@ -56,7 +56,9 @@ func Apply(ctx context.Context, logins Logins, steps []Step, o ApplyOptions) err
 		report("start", nil)
 		var err error
 		if s.slot != "" {
-			_, err = CreateSlot(ctx, conn, s.slot, SlotOptions{Timeout: o.SlotTimeout, Waiting: func(b []Blocker) { report("waiting", b) }})
+			_, err = CreateSlot(ctx, conn, s.slot, SlotOptions{Timeout: o.SlotTimeout, Failover: s.standby, Primary: logins.Owner, Waiting: func(b []Blocker) { report("waiting", b) }})
+		} else if s.replication {
+			err = applyReplication(ctx, conn, s.SQL)
 		} else {
 			err = applyStep(ctx, conn, s, o, report)
 		}
@@ -99,6 +101,8 @@ func stepError(s Step, conn *pgx.Conn, err error) error {
 		return &RefusedError{Reason: fmt.Sprintf("role %q may not run: %s", user, s.SQL), Remedy: hint, Err: err}
 	case "55006":
 		return &RefusedError{Reason: "the slot is in use", Remedy: "stop walhook first, or end its session: SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = …", Err: err}
+	case "25006":
+		return &RefusedError{Reason: fmt.Sprintf("the server is a standby, where nothing can be changed: %s", s.SQL), Remedy: "run `walhook setup --dsn` with the owner's login on the primary", Err: err}
 	case "53400":
 		return &RefusedError{Reason: "no replication slot is free", Remedy: "drop one that nobody needs, or raise max_replication_slots and restart the server", Err: err}
 	}
@@ -106,13 +110,18 @@ func stepError(s Step, conn *pgx.Conn, err error) error {
 	if errors.As(err, &blocked) {
 		return err
 	}
+	if errors.Is(err, errInUse) {
+		return &RefusedError{Reason: fmt.Sprintf("%s: somebody streams from the slot, and the server alters none that is in use", s.SQL), Remedy: "stop walhook, run `walhook setup` again, and start it"}
+	}
 	return fmt.Errorf("%s: %w", s.SQL, err)
 }
 
 // SlotOptions says how long the creation of a slot may wait. Zero values have the defaults.
 type SlotOptions struct {
-	Timeout time.Duration   // 1 min
-	Waiting func([]Blocker) // for whom it waits, as that changes; may be nil. Called from another goroutine
+	Timeout  time.Duration   // 1 min
+	Failover bool            // standbys may keep a copy of it (17 and later)
+	Primary  *pgx.Conn       // of a standby on which the slot is made, which waits for the primary then; nil where there is no connection to it
+	Waiting  func([]Blocker) // for whom it waits, as that changes; may be nil. Called from another goroutine
 }
 
 // CreateSlot creates a slot for pgoutput and returns where it begins. The server
@@ -123,8 +132,22 @@ func CreateSlot(ctx context.Context, conn *pgx.Conn, slot string, o SlotOptions)
 	if !slotName.MatchString(slot) {
 		return 0, fmt.Errorf("create slot: %q is no slot name: 1 to 63 lower-case letters, digits and underscores", slot)
 	}
-	who, err := watched(ctx, conn, "statement_timeout", o.Timeout, createSlotSQL(slot), o.Waiting)
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+		return 0, fmt.Errorf("create slot %q: %w", slot, err)
+	}
+	if standby && o.Primary != nil && o.Primary != conn {
+		if err := AwaitReplay(ctx, conn, o.Primary); err != nil {
+			return 0, err
+		}
+		stop := urge(ctx, o.Primary)
+		defer stop()
+	}
+	who, err := watched(ctx, conn, "statement_timeout", o.Timeout, createSlotSQL(slot, o.Failover), o.Waiting)
 	if sqlState(err) == "57014" && ctx.Err() == nil {
+		if standby && len(who) == 0 {
+			return 0, noSnapshot(slot, err)
+		}
 		return 0, &BlockedError{What: fmt.Sprintf("create slot %q", slot), Blockers: who, Err: err}
 	}
 	if err != nil {

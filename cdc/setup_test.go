@@ -379,7 +379,7 @@ func TestApplyWithoutRights(t *testing.T) {
 	if !errors.As(err, &refused) || !strings.Contains(refused.Hint(), "--dsn") {
 		t.Errorf("got %v", err)
 	}
-	err = Apply(ctx, Logins{Replication: e.ownerConn}, []Step{{As: AsReplication, SQL: createSlotSQL("x"), slot: "x"}}, ApplyOptions{})
+	err = Apply(ctx, Logins{Replication: e.ownerConn}, []Step{{As: AsReplication, SQL: createSlotSQL("x", false), slot: "x"}}, ApplyOptions{})
 	if !errors.As(err, &refused) || !strings.Contains(refused.Hint(), "REPLICATION") {
 		t.Errorf("got %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,7 +24,12 @@ type Slot struct {
 	Confirmed LSN    // confirmed_flush_lsn
 	WALStatus string // reserved, extended, unreserved, lost; "" before PostgreSQL 13
 	Reason    string // why it is lost, where the server says (17 and later)
-	SafeBytes int64  // WAL that may be written before it is lost; -1 when unlimited or unknown
+	SafeBytes int64  // safe_wal_size: WAL that may be written before it is lost; -1 when unlimited or unknown
+
+	CatalogAge    int64     // transactions since catalog_xmin: VACUUM keeps what the system catalogs have lost since; 0 when there is none
+	InactiveSince time.Time // since when nobody streams from it; zero before PostgreSQL 17
+	Failover      bool      // it is to be kept in step on standbys (17 and later)
+	Synced        bool      // it is a standby's copy of the primary's (17 and later)
 }
 
 // Lost says that the server has removed WAL that the slot needs.
@@ -31,25 +37,27 @@ func (s *Slot) Lost() bool { return s.WALStatus == "lost" || s.Reason != "" }
 
 // slotColumns is the select list that [parseSlot] reads, for a server's version.
 func slotColumns(major int) string {
-	status, safe, reason := "NULL", "NULL", "NULL"
+	status, safe, reason, inactive, failover, synced := "NULL", "NULL", "NULL", "NULL", "false", "false"
 	if major >= 13 {
 		status, safe = "wal_status", "safe_wal_size"
 	}
 	switch {
 	case major >= 17:
-		reason = "invalidation_reason"
+		reason, failover, synced = "invalidation_reason", "failover", "synced"
+		inactive = "pg_catalog.date_part('epoch', inactive_since)"
 	case major >= 16:
 		reason = "CASE WHEN conflicting THEN 'conflict with recovery' END"
 	}
 	return fmt.Sprintf(`slot_name::text, plugin::text, database::text, temporary::text, active_pid::text,
-		restart_lsn::text, confirmed_flush_lsn::text, %s::text, %s::text, %s::text`, status, safe, reason)
+		restart_lsn::text, confirmed_flush_lsn::text, %s::text, %s::text, %s::text,
+		pg_catalog.age(catalog_xmin)::text, %s::text, %s::text, %s::text`, status, safe, reason, inactive, failover, synced)
 }
 
 // parseSlot reads a row of slotColumns.
 func parseSlot(row [][]byte) (*Slot, error) {
 	s := &Slot{
 		Name: string(row[0]), Plugin: string(row[1]), Database: string(row[2]), Temporary: string(row[3]) == "true",
-		WALStatus: string(row[7]), Reason: string(row[9]), SafeBytes: -1,
+		WALStatus: string(row[7]), Reason: string(row[9]), SafeBytes: -1, Failover: string(row[12]) == "true", Synced: string(row[13]) == "true",
 	}
 	var err error
 	if row[4] != nil {
@@ -68,6 +76,18 @@ func parseSlot(row [][]byte) (*Slot, error) {
 		if s.SafeBytes, err = strconv.ParseInt(string(row[8]), 10, 64); err != nil {
 			return nil, fmt.Errorf("safe_wal_size: %w", err)
 		}
+	}
+	if row[10] != nil {
+		if s.CatalogAge, err = strconv.ParseInt(string(row[10]), 10, 64); err != nil {
+			return nil, fmt.Errorf("age of catalog_xmin: %w", err)
+		}
+	}
+	if row[11] != nil {
+		since, err := strconv.ParseFloat(string(row[11]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("inactive_since: %w", err)
+		}
+		s.InactiveSince = time.UnixMilli(int64(since * 1000)).UTC()
 	}
 	return s, nil
 }

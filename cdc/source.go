@@ -42,8 +42,8 @@ type Source struct {
 	wakeFn func() // wakes the reader of the present connection; nil without one
 
 	gate     *Gate
-	live     *Live  // the schema's connection, if it is our own
-	timeline uint32 // of the last session; owned by the reader
+	live     *Live // the schema's connection, if it is our own
+	line     lineage
 	sessions int
 }
 
@@ -78,7 +78,7 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 	}
 	s.feed = newFeed(s.cfg.QueueTransactions, s.cfg.QueueBytes, start)
 	s.stop, s.stopped = make(chan struct{}), make(chan struct{})
-	s.timeline = s.cfg.Timeline
+	s.line.begin(s.cfg.Timeline, false, nil, "")
 	if start > 0 {
 		s.setStart(start)
 	}
@@ -115,6 +115,7 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 	err := s.read(ctx, NewDecoder(schema, s.want, s.cfg.Limits))
 	quit()
 	<-s.stopped
+	s.line.begin(s.line.current(), false, nil, "")
 	for _, tx := range s.feed.drop() {
 		err = errors.Join(err, tx.Close())
 	}

@@ -56,6 +56,8 @@ type SourceConfig struct {
 
 	StopGrace time.Duration // how long a batch in flight may take when the source is stopped; 10 s
 
+	Errand Errand // between batches; may be nil
+
 	Limits Limits // of the decoder
 	Schema Schema // live catalogs for the decoder; nil means a connection of its own to DSN
 }

@@ -55,15 +55,9 @@ func (f *feed) has(lsn LSN) bool {
 	return lsn <= f.received
 }
 
-// put queues a transaction. Its memory counts until it is closed.
+// put queues a transaction. Its memory counts until it is closed. The handler learns of it with announce.
 func (f *feed) put(tx *Tx, bytes int64) {
-	before := tx.release
-	tx.release = func() {
-		if before != nil {
-			before()
-		}
-		f.release(bytes)
-	}
+	tx.feed, tx.held = f, bytes
 	f.mu.Lock()
 	f.queue = append(f.queue, fed{tx, bytes})
 	f.count++
@@ -71,7 +65,16 @@ func (f *feed) put(tx *Tx, bytes int64) {
 	f.received = tx.EndLSN
 	f.mark = max(f.mark, tx.EndLSN)
 	f.mu.Unlock()
-	notify(f.ready)
+}
+
+// announce wakes the handler if there is something to take: once for all transactions that have come together.
+func (f *feed) announce() {
+	f.mu.Lock()
+	waiting := len(f.queue) > 0
+	f.mu.Unlock()
+	if waiting {
+		notify(f.ready)
+	}
 }
 
 func (f *feed) release(bytes int64) {

@@ -41,6 +41,9 @@ func (h *handling) loop(ctx context.Context) error {
 		}
 		h.done = max(h.done, mark)
 		s.settle(h.done, time.Time{})
+		if err := h.errand(ctx); err != nil {
+			return err
+		}
 		wait, err := h.advance(ctx, s.cfg.IdleAdvance)
 		if err != nil {
 			return err
@@ -51,6 +54,7 @@ func (h *handling) loop(ctx context.Context) error {
 		timer := time.NewTimer(wait)
 		select {
 		case <-s.feed.ready:
+		case <-s.waiting():
 		case <-s.stop:
 		case <-timer.C:
 		}
@@ -85,7 +89,10 @@ func (h *handling) batch(ctx context.Context, txs []*Tx, bytes int64) (err error
 	began := time.Now()
 	pause := backoff{lo: h.cfg.RetryMin, hi: h.cfg.RetryMax}
 	for n := 1; ; n++ {
-		lsn, err := h.handler.Handle(ctx, txs)
+		lsn, err := LSN(0), h.line.follow(ctx, h.Source)
+		if err == nil {
+			lsn, err = h.handler.Handle(ctx, txs)
+		}
 		if err == nil {
 			if lsn > last.EndLSN {
 				// Confirming it would lose what comes in between (invariant 1).
@@ -139,7 +146,10 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 	if !h.known.Load() || h.done <= LSN(h.durable.Load()) {
 		return every, nil
 	}
-	lsn, err := h.handler.Advance(ctx, h.done)
+	lsn, err := LSN(0), h.line.follow(ctx, h.Source)
+	if err == nil {
+		lsn, err = h.handler.Advance(ctx, h.done)
+	}
 	h.failed = err != nil
 	switch {
 	case err != nil && isTemporary(err):

@@ -101,7 +101,7 @@ func newBenchAt(t *testing.T, dsn string) *bench {
 	b := &bench{t: t, dsn: dsn, conn: pgtest.Connect(t, dsn)}
 	b.slot = "s_" + b.text("SELECT current_database()")
 	b.exec("CREATE PUBLICATION " + quoteIdent(b.slot) + " FOR TABLE t")
-	b.exec(createSlotSQL(b.slot))
+	b.exec(createSlotSQL(b.slot, false))
 	return b
 }
 

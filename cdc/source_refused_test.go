@@ -76,6 +76,7 @@ func TestSlotInUse(t *testing.T) {
 }
 
 func TestSlotLost(t *testing.T) {
+	pgtest.Needs(t, 13, "max_slot_wal_keep_size")
 	s := ownServer(t, map[string]string{"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"})
 	b := newBenchAt(t, databaseOn(t, s.DSN("postgres"), "d", s.DSN))
 	for range 5 {

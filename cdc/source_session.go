@@ -112,16 +112,34 @@ func (c *session) run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errDeadline):
 			err = c.tick()
-		case err != nil:
-		case ev.wal == nil:
-			err = c.keepalive(ev)
-		default:
-			err = c.message(ctx, ev.wal)
+		case err == nil:
+			c.hear()
+			err = c.events(ctx, ev)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// together is how many messages are handled without looking at the clock and around, if they have come together.
+const together = 256
+
+// events handles an event and those that have come with it.
+func (c *session) events(ctx context.Context, ev event) (err error) {
+	defer c.feed.announce()
+	for n, ok := 0, true; ok && err == nil; n++ {
+		if ev.wal == nil {
+			err = c.keepalive(ev)
+		} else {
+			err = c.message(ctx, ev.wal)
+		}
+		if err != nil || n == together || c.feed.full() {
+			return err
+		}
+		ev, ok, err = c.stream.buffered()
+	}
+	return err
 }
 
 // due is when the next status must be sent: after StatusInterval, or after ConfirmInterval if
@@ -178,7 +196,6 @@ func (c *session) hear() {
 // is shutting down: it would wait for ever, and Odoo with it. So when replies are demanded
 // again and again for no reason, the session ends.
 func (c *session) keepalive(ev event) error {
-	c.hear()
 	if !c.inTx {
 		c.feed.advance(ev.serverEnd)
 	}
@@ -204,7 +221,6 @@ func (c *session) keepalive(ev event) error {
 
 // message decodes one message and queues the transaction that it completes.
 func (c *session) message(ctx context.Context, wal []byte) error {
-	c.hear()
 	c.answered = 0
 	switch wal[0] {
 	case 'B':
@@ -226,6 +242,7 @@ func (c *session) message(ctx context.Context, wal []byte) error {
 	if c.feed.has(tx.EndLSN) {
 		return tx.Close() // received on an earlier connection
 	}
+	tx.Received = c.heard
 	c.observe(tx)
 	end := tx.EndLSN
 	c.feed.put(tx, tx.Size()+txOverhead) // it is the handler's from here on

@@ -39,6 +39,9 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 	if err != nil {
 		return about, c.since(err, about)
 	}
+	if server.standby && slot.Synced {
+		return about, slotCopy(c.cfg.Slot)
+	}
 	about.Confirmed = slot.Confirmed
 	if err := c.checkPublication(ctx, pg); err != nil {
 		return about, err
@@ -47,15 +50,15 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 		c.setStart(slot.Confirmed)
 	}
 	about.Start = c.feed.resume()
-	if err := c.checkPosition(ctx, pg, about); err != nil {
+	if err := c.checkPosition(ctx, pg, about, server.place); err != nil {
 		return about, err
 	}
-	if c.cfg.NewTimeline != nil && c.timeline != about.Timeline {
+	if c.cfg.NewTimeline != nil && c.line.current() != about.Timeline {
 		if err := c.cfg.NewTimeline(ctx, about.Timeline); err != nil {
 			return about, fmt.Errorf("note timeline %d: %w", about.Timeline, err)
 		}
 	}
-	c.timeline = about.Timeline
+	c.line.begin(about.Timeline, server.standby, pg.Conn().RemoteAddr(), server.place)
 
 	// A status well before the server gives up on us, whatever its settings.
 	c.every = c.cfg.StatusInterval
@@ -68,15 +71,17 @@ func (c *session) verify(ctx context.Context, pg *pgconn.PgConn) (Session, error
 }
 
 // checkPosition refuses a start from which the server would skip changes silently.
-func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Session) error {
+func (c *session) checkPosition(ctx context.Context, pg *pgconn.PgConn, about Session, place string) error {
 	if !c.known.Load() || about.Start == 0 {
 		return NoPosition("the state holds no position", c.cfg.Slot, about.Confirmed)
 	}
 	if err := CheckPosition(c.cfg.Slot, LSN(c.durable.Load()), about.Confirmed, 0); err != nil {
 		return err
 	}
-	if err := checkTimeline(ctx, pg, about.Timeline, c.timeline, about.Start); err != nil {
-		return err
+	if !c.line.continues(pg.Conn().RemoteAddr(), place) {
+		if err := checkTimeline(ctx, pg, about.Timeline, c.line.current(), about.Start); err != nil {
+			return err
+		}
 	}
 	return CheckPosition(c.cfg.Slot, about.Start, 0, about.End)
 }
@@ -93,6 +98,8 @@ func (c *session) since(err error, about Session) error {
 // server is what a session must know about the server before it starts.
 type server struct {
 	database      uint32
+	standby       bool
+	place         string        // see serverPlace
 	senderTimeout time.Duration // 0 means none
 }
 
@@ -101,9 +108,9 @@ func readServer(ctx context.Context, pg *pgconn.PgConn) (server, error) {
 		return server{}, &RefusedError{Reason: fmt.Sprintf("PostgreSQL %s is too old: walhook needs %d or later", pg.ParameterStatus("server_version"), MinServer),
 			Remedy: "upgrade the server"}
 	}
-	rows, err := simpleQuery(ctx, pg, `SELECT d.oid, s.setting, current_setting('wal_level')
-		FROM pg_catalog.pg_database d, pg_catalog.pg_settings s
-		WHERE d.datname = pg_catalog.current_database() AND s.name = 'wal_sender_timeout'`)
+	// pg_settings would tell milliseconds, and makes the server look up all of its settings.
+	rows, err := simpleQuery(ctx, pg, `SELECT d.oid, (1000 * extract(epoch FROM current_setting('wal_sender_timeout')::interval))::int8, current_setting('wal_level'), pg_catalog.pg_is_in_recovery()::text, `+serverPlace+`
+		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`)
 	if err != nil {
 		return server{}, fmt.Errorf("read server settings: %w", err)
 	}
@@ -121,7 +128,7 @@ func readServer(ctx context.Context, pg *pgconn.PgConn) (server, error) {
 	if level := string(rows[0][2]); level != "logical" {
 		return server{}, refuseWALLevel(level)
 	}
-	return server{database: uint32(oid), senderTimeout: time.Duration(timeout) * time.Millisecond}, nil
+	return server{database: uint32(oid), standby: string(rows[0][3]) == "true", place: string(rows[0][4]), senderTimeout: time.Duration(timeout) * time.Millisecond}, nil
 }
 
 func refuseWALLevel(level string) error {
@@ -171,8 +178,8 @@ func (c *session) streamError(err error) error {
 		if strings.Contains(err.Error(), c.cfg.Publication) { // the words may be in any language
 			e := &SlotError{Slot: c.cfg.Slot, Problem: SlotTooOld, Err: err,
 				Detail: fmt.Sprintf("the server looks for publication %q as of the WAL it reads, and it did not exist then", c.cfg.Publication),
-				Remedy: fmt.Sprintf("create the slot again, after the publication; changes in between are not sent: SELECT pg_drop_replication_slot(%s); then: walhook setup",
-					quoteText(c.cfg.Slot))}
+				Raise:  fmt.Sprintf("the slot is to be made again, after the publication: SELECT pg_drop_replication_slot(%s); then: ", quoteText(c.cfg.Slot)),
+				Remedy: "walhook setup"}
 			return e.Since(LSN(c.durable.Load()), c.track.snapshot().ServerEnd)
 		}
 	case "58P01":

@@ -72,12 +72,7 @@ func (c *session) probe(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	to := c.stream.sock.RemoteAddr()
-	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
-	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, to.Network(), to.String())
-	}
-	cfg.ValidateConnect = nil
+	toward(&cfg.Config, c.stream.sock.RemoteAddr())
 	pg, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err == nil {
 		return ignoreClosed(closeConn(pg))

@@ -41,7 +41,7 @@ type part struct {
 	span
 	group         uint32
 	rel           uint32 // of the last write
-	key           string
+	key, from     string // see [Change.From]
 	before, after imageRef
 }
 
@@ -74,7 +74,7 @@ func (s *spool) sorter(compare func(a, b *part) int) *sorter {
 
 // add takes a span with its images.
 func (s *spool) add(p *pending) error {
-	q := part{span: p.span, rel: s.number(p.rel), key: p.key}
+	q := part{span: p.span, rel: s.number(p.rel), key: p.key, from: p.from}
 	var err error
 	if q.before, err = s.store(p.before); err != nil {
 		return err
@@ -185,6 +185,9 @@ func (s *spool) mergeNet(out *sorter) error {
 		}
 		row.span = row.span.then(p.span)
 		row.rel, row.after = p.rel, p.after
+		if p.created {
+			row.from = p.from
+		}
 	}
 	return emit()
 }
@@ -234,7 +237,7 @@ func (s *spool) all() iter.Seq2[*Change, error] {
 			}
 			op, _ := p.op()
 			c = Change{Op: op, Rel: s.relations[p.rel], Key: p.key, Before: oldRow.row, After: newRow.row,
-				Ordinal: p.ordinal, Writes: int(p.writes), Raw: p.raw}
+				Ordinal: p.ordinal, Writes: int(p.writes), Raw: p.raw, From: p.from}
 			if !yield(&c, nil) {
 				return
 			}
@@ -275,10 +278,15 @@ const (
 	imageBlockSize = 16 << 10
 )
 
+var errDamaged = errors.New("a row came back damaged")
+
 func (r *imageReader) read(dst *rowBuffer, ref imageRef) error {
 	dst.row = Row{Image: ref.image}
 	if ref.image == ImageNone || ref.image == ImageUnknown {
 		return nil
+	}
+	if int(ref.rel) >= len(r.spool.relations) {
+		return r.spool.images.fail(errDamaged)
 	}
 	rel := r.spool.relations[ref.rel]
 	dst.tuple = slices.Grow(dst.tuple[:0], int(ref.len))
@@ -297,7 +305,7 @@ func (r *imageReader) read(dst *rowBuffer, ref imageRef) error {
 	}
 	dst.at = slices.Grow(dst.at[:0], len(rel.Columns))[:len(rel.Columns)]
 	if end, _, ok := scanTuple(dst.tuple, dst.at); !ok || end != len(dst.tuple) {
-		return r.spool.images.fail(errors.New("a row came back damaged"))
+		return r.spool.images.fail(errDamaged)
 	}
 	dst.row = Row{Image: ref.image, rel: rel, tuple: dst.tuple, at: dst.at}
 	return nil
@@ -324,7 +332,7 @@ func comparePartOrdinals(a, b *part) int { return a.compare(b.span) }
 // encode appends p in binary: flags, then varints, then the key.
 func (p *part) encode(dst []byte) []byte {
 	var flags byte
-	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole, p.message} {
+	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole, p.message, p.from != ""} {
 		if set {
 			flags |= 1 << i
 		}
@@ -334,6 +342,9 @@ func (p *part) encode(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, n)
 	}
 	dst = append(dst, p.key...)
+	if p.from != "" {
+		dst = appendText(dst, p.from)
+	}
 	for _, ref := range [...]*imageRef{&p.before, &p.after} {
 		dst = append(dst, byte(ref.image))
 		if ref.image == ImageKey || ref.image == ImageFull {

@@ -212,11 +212,19 @@ func (r *runReader) decode(flags byte) error {
 		}
 	}
 	p.ordinal, p.writes, p.group, p.rel = numbers[0], numbers[1], uint32(numbers[2]), uint32(numbers[3])
-	r.key = slices.Grow(r.key[:0], int(numbers[4]))[:numbers[4]]
-	if _, err := io.ReadFull(r.in, r.key); err != nil {
+	var err error
+	if p.key, err = r.text(numbers[4]); err != nil {
 		return err
 	}
-	p.key = string(r.key)
+	if flags>>6&1 == 1 {
+		n, err := binary.ReadUvarint(r.in)
+		if err != nil {
+			return err
+		}
+		if p.from, err = r.text(n); err != nil {
+			return err
+		}
+	}
 	for _, ref := range [...]*imageRef{&p.before, &p.after} {
 		image, err := r.in.ReadByte()
 		if err != nil {
@@ -235,4 +243,18 @@ func (r *runReader) decode(flags byte) error {
 		ref.rel, ref.at, ref.len = uint32(numbers[0]), int64(numbers[1]), uint32(numbers[2])
 	}
 	return nil
+}
+
+// text reads a text of so many bytes. Where a damaged file announces more than it holds, it takes no more memory than that.
+func (r *runReader) text(n uint64) (string, error) {
+	r.key = r.key[:0]
+	for n > 0 {
+		step := int(min(n, runBuffer))
+		r.key = slices.Grow(r.key, step)[:len(r.key)+step]
+		if _, err := io.ReadFull(r.in, r.key[len(r.key)-step:]); err != nil {
+			return "", err
+		}
+		n -= uint64(step)
+	}
+	return string(r.key), nil
 }

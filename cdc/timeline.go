@@ -76,3 +76,21 @@ func switchPoint(history string, timeline uint32) (LSN, bool) {
 	}
 	return 0, false
 }
+
+// Timeline asks the server for its timeline, which the control file of a standby tells as of its last restartpoint only.
+func Timeline(ctx context.Context, dsn string) (timeline uint32, err error) {
+	cfg, err := replicationConfig(dsn)
+	if err != nil {
+		return 0, err
+	}
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return 0, connectError(err, cfg.User, cfg.Database)
+	}
+	defer func() { _ = closeConn(pg) }() // nothing is lost with it
+	system, err := pglogrepl.IdentifySystem(ctx, pg)
+	if err != nil {
+		return 0, fmt.Errorf("identify system: %w", err)
+	}
+	return uint32(system.Timeline), nil
+}

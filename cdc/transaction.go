@@ -23,6 +23,7 @@ type transaction struct {
 	arena     *arena
 	spool     *spool // nil until the limit is exceeded
 	filled    []byte // scratch
+	sorted    []*pending
 }
 
 // group is a table within a transaction: the rows that were written, by key. When the primary key
@@ -42,7 +43,8 @@ type write struct {
 	key           []byte
 	keyed         bool // the key is known
 	before, after Row
-	kept          bool // the rows are in the arena already
+	kept          bool   // the rows are in the arena already
+	from          string // see [Change.From]
 }
 
 const (
@@ -105,7 +107,7 @@ func (t *transaction) add(g *group, w write, net, raw bool, pool *arenaPool) {
 }
 
 func (w *write) pending(g *group) pending {
-	return pending{span: w.span, table: g, rel: w.rel, before: w.before, after: w.after}
+	return pending{span: w.span, table: g, rel: w.rel, before: w.before, after: w.after, from: w.from}
 }
 
 // merge adds a write to a row that this transaction wrote before.
@@ -120,6 +122,9 @@ func (t *transaction) merge(p *pending, w write) {
 	}
 	p.span = p.span.then(w.span)
 	p.rel = w.rel
+	if w.created {
+		p.from = w.from
+	}
 	switch {
 	case kept || w.after.rel == nil:
 		p.after = w.after
@@ -133,6 +138,25 @@ func (t *transaction) merge(p *pending, w write) {
 	default:
 		p.after = t.arena.keep(w.after)
 	}
+}
+
+// moved completes a row whose key was updated with what this transaction wrote under the old key before, and says under which key the row
+// stood before the transaction.
+func (t *transaction) moved(g *group, old []byte, after Row, unchanged int) (Row, int, string) {
+	from := string(old)
+	i, found := g.rows[from]
+	if g.serial != t.serial || !found || t.rows[i].ordinal < g.truncated || t.rows[i].deleted {
+		return after, unchanged, from
+	}
+	p := &t.rows[i]
+	if p.from != "" {
+		from = p.from
+	}
+	tuple, unchanged := fillUnknown(nil, after, p.after)
+	if unchanged == 0 {
+		from = ""
+	}
+	return t.index(after.rel, tuple), unchanged, from
 }
 
 // index makes a row of a tuple that fillUnknown has built.
@@ -251,9 +275,7 @@ func (t *transaction) commit(limits Limits, pool *arenaPool, lsn, end LSN, at ti
 		tx.size = t.size()
 	}
 	if len(tx.changes) > 0 && t.arena != nil {
-		kept := t.arena
-		t.arena = nil
-		tx.release = func() { pool.put(kept) }
+		tx.arena, tx.pool, t.arena = t.arena, pool, nil
 	}
 	t.end(pool)
 	return tx, nil
@@ -261,7 +283,7 @@ func (t *transaction) commit(limits Limits, pool *arenaPool, lsn, end LSN, at ti
 
 // coalesce returns the changes, at most n, of a transaction in memory.
 func (t *transaction) coalesce(n int) []*Change {
-	sorted := make([]*pending, 0, n)
+	sorted := slices.Grow(t.sorted[:0], n)
 	for i := range t.rows {
 		if p := &t.rows[i]; p.ordinal >= p.table.truncated {
 			sorted = append(sorted, p)
@@ -273,7 +295,14 @@ func (t *transaction) coalesce(n int) []*Change {
 	for i := range t.truncates {
 		sorted = append(sorted, &t.truncates[i])
 	}
-	slices.SortFunc(sorted, func(a, b *pending) int { return a.compare(b.span) })
+	before := func(a, b *pending) int { return a.compare(b.span) }
+	if !slices.IsSortedFunc(sorted, before) { // they mostly are
+		slices.SortFunc(sorted, before)
+	}
+	if t.sorted = nil; cap(sorted) <= keptRows {
+		t.sorted = sorted
+		defer clear(sorted)
+	}
 	changes, out := make([]Change, 0, len(sorted)), make([]*Change, 0, len(sorted))
 	for _, p := range sorted {
 		op, ok := p.op()

@@ -113,10 +113,12 @@ func (s *walSource) expect(want ...string) {
 	}
 }
 
-var typeCases = []struct {
+type typeCase struct {
 	typ, literal string // literal in SQL
 	want         any
-}{
+}
+
+var typeCases = []typeCase{
 	{"boolean", "true", true},
 	{"boolean", "false", false},
 	{"smallint", "-32768", int64(-32768)},
@@ -215,6 +217,12 @@ const typeSchema = `
 // Trap 10: every type goes through WAL and comes out equal to what SELECT gives, and as the Go type that Kind documents.
 func TestTypesThroughWAL(t *testing.T) {
 	var columns, literals, texts []string
+	typeCases := slices.Clone(typeCases)
+	if pgtest.Server(t).Major() < 14 {
+		typeCases = slices.DeleteFunc(typeCases, func(c typeCase) bool {
+			return strings.HasPrefix(c.typ, "numeric") && strings.Contains(c.literal, "Infinity")
+		})
+	}
 	for i, c := range typeCases {
 		columns = append(columns, fmt.Sprintf("c%d %s", i, c.typ))
 		literals = append(literals, c.literal)
@@ -474,7 +482,7 @@ func TestTransactionMetadata(t *testing.T) {
 	var xid uint64
 	var lsn string
 	var at time.Time
-	if err := s.conn.QueryRow(t.Context(), "INSERT INTO t VALUES (1) RETURNING pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
+	if err := s.conn.QueryRow(t.Context(), "INSERT INTO t VALUES (1) RETURNING txid_current()").Scan(&xid); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.conn.QueryRow(t.Context(), "SELECT pg_current_wal_lsn()::text, now()").Scan(&lsn, &at); err != nil {

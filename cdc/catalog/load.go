@@ -19,7 +19,7 @@ func Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) { return Config
 
 // Load reads the metadata of the database that conn is connected to. All of it
 // comes from one read-only snapshot, so that tables and models fit each other.
-// Queries are sent in two batches, so that distance to the server matters little.
+// Queries are sent together, in two or three messages, so that distance to the server matters little.
 //
 // pg_catalog alone, which every role can read, is enough on databases that are
 // not Odoo's. On Odoo's the role needs SELECT on ir_model, ir_model_fields,
@@ -37,74 +37,59 @@ func (c Config) Load(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 }
 
 // begin makes operators and type names mean pg_catalog's, whatever the role's
-// search_path says.
-const begin = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog`
+// search_path says, and numbers keep all their digits.
+var begin = []string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL search_path = pg_catalog", "SET LOCAL extra_float_digits = 1"}
 
 func (c Config) load(ctx context.Context, conn *pgx.Conn) (_ *Catalog, err error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
-	if err != nil {
-		return nil, err
-	}
+	pg := conn.PgConn()
 	defer func() {
-		// Nothing was written: ending the transaction is all there is to do. After a
-		// cancellation the connection is closed already, and err says so.
-		if end := tx.Rollback(ctx); err == nil {
+		if pg.TxStatus() == 'I' || pg.IsClosed() { // it closes with a cancellation, of which err tells
+			return
+		}
+		// Nothing was written: ending the transaction is all there is to do.
+		if end := pg.Exec(ctx, "ROLLBACK").Close(); err == nil {
 			err = end
 		}
 	}()
-	tables, meta, err := loadTables(ctx, tx)
+	// What the role may read decides what can be asked for: an error would end the transaction.
+	meta := newMetadata()
+	ask := queries{}
+	for _, sql := range begin {
+		ask.queue("nothing", sql, nil)
+	}
+	meta.queue(&ask)
+	if err := ask.run(ctx, pg); err != nil {
+		return nil, err
+	}
+	names := make(map[string]string, 8192)
+	tables := tablesReader{byOID: map[uint32]*Table{}}
+	odoo, err := newOdooReader(c, meta)
 	if err != nil {
 		return nil, err
 	}
-	o, err := loadOdoo(ctx, tx, c, tables, meta)
+	all := queries{names: names}
+	if odoo != nil {
+		odoo.queue(&all) // first: these are the most rows to take, and the server goes on meanwhile
+	}
+	tables.queue(&all)
+	if err := all.run(ctx, pg); err != nil {
+		return nil, err
+	}
+	types := typeRows{}
+	more := queries{}
+	types.queue(&more, tables.unknownTypes())
+	if err := more.run(ctx, pg); err != nil {
+		return nil, err
+	}
+	list, err := tables.assemble(types)
 	if err != nil {
 		return nil, err
 	}
-	cat := New(tables, o.models, o.odoo)
-	cat.tableless = o.tableless
+	found := loaded{}
+	if odoo != nil {
+		found = odoo.assemble(list)
+	}
+	cat := New(list, found.models, found.odoo)
+	cat.tableless = found.tableless
 	return cat, nil
-}
-
-// queries is a batch of queries with, for each, the function that takes its rows.
-type queries struct {
-	batch pgx.Batch
-	what  []string
-	scan  []func(pgx.Rows) error
-}
-
-// queue adds a query. What it reads is named for errors.
-func (q *queries) queue(what, sql string, scan func(pgx.Rows) error, args ...any) {
-	q.batch.Queue(sql, args...)
-	q.what = append(q.what, what)
-	q.scan = append(q.scan, scan)
-}
-
-// run sends all queries at once and takes their rows, query by query.
-func (q *queries) run(ctx context.Context, tx pgx.Tx) (err error) {
-	results := tx.SendBatch(ctx, &q.batch)
-	defer func() {
-		if end := results.Close(); err == nil {
-			err = end
-		}
-	}()
-	for i, what := range q.what {
-		if err := q.take(results, q.scan[i]); err != nil {
-			return fmt.Errorf("read %s: %w", what, err)
-		}
-	}
-	return nil
-}
-
-func (q *queries) take(results pgx.BatchResults, scan func(pgx.Rows) error) error {
-	rows, err := results.Query()
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

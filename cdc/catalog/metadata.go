@@ -1,9 +1,9 @@
 package catalog
 
 import (
+	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
+	"strings"
 )
 
 // metadataTables are the tables that Odoo describes itself in, in the order in
@@ -31,12 +31,12 @@ var metadataReads = map[string][]string{
 }
 
 const selectMetadata = `
-SELECT current_user::text, n.nspname::text, c.relname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-       a.attname::text, t.typname::text, pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+SELECT current_user, n.nspname, c.relname, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       a.attname, t.typname, pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
   FROM ` + classes + `
   JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
- WHERE ` + watchable + ` AND c.relname = ANY ($1::text[])`
+ WHERE ` + watchable + ` AND c.relname IN ('%s')`
 
 // metadata says which of Odoo's metadata tables exist, with which columns, and
 // what the role may read of them.
@@ -55,20 +55,23 @@ type metaColumn struct {
 	readable bool
 }
 
-func (m *metadata) scan(rows pgx.Rows) error {
-	var name tableName
-	var column string
-	var usage bool
-	var c metaColumn
-	if err := rows.Scan(&m.role, &name.schema, &name.table, &usage, &column, &c.typ, &c.readable); err != nil {
-		return err
-	}
+func newMetadata() *metadata { return &metadata{tables: map[tableName]*metaTable{}} }
+
+func (m *metadata) queue(q *queries) {
+	q.queue("privileges", fmt.Sprintf(selectMetadata, strings.Join(metadataTables, "', '")), m.scan)
+}
+
+func (m *metadata) scan(row *record) error {
+	m.role = row.text()
+	name := tableName{row.text(), row.text()}
+	usage := row.flag()
 	t := m.tables[name]
 	if t == nil {
 		t = &metaTable{usage: usage, columns: map[string]metaColumn{}}
 		m.tables[name] = t
 	}
-	t.columns[column] = c
+	column := row.text()
+	t.columns[column] = metaColumn{typ: row.text(), readable: row.flag()}
 	return nil
 }
 

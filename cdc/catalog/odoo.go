@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -18,43 +19,29 @@ type loaded struct {
 	tableless map[string]bool
 }
 
-// loadOdoo reads Odoo's own metadata; nothing when the database is not Odoo's.
-func loadOdoo(ctx context.Context, tx pgx.Tx, c Config, tables []*Table, meta *metadata) (loaded, error) {
+// newOdooReader prepares to read Odoo's own metadata; it is nil when the database is not Odoo's.
+func newOdooReader(c Config, meta *metadata) (*odooReader, error) {
 	schema, ok := meta.odooSchema()
 	if !ok {
-		return loaded{}, nil
+		return nil, nil
 	}
 	if err := meta.check(schema); err != nil {
-		return loaded{}, err
+		return nil, err
 	}
-	r := odooReader{
+	return &odooReader{
 		config: c, meta: meta, schema: schema, odoo: &Odoo{Schema: schema, Unread: meta.unread(schema)},
-		fields: map[string][]*Field{}, byID: map[int32]*Field{}, modelOf: map[int32]string{},
-		options: map[int32]optionAt{}, inherits: map[string][]Delegation{}, interned: make(map[string]string, 8192),
-	}
-	var q queries
-	r.queue(&q)
-	if err := q.run(ctx, tx); err != nil {
-		return loaded{}, err
-	}
-	return r.assemble(tables), nil
+		fields: map[string][]*Field{}, byID: map[int64]*Field{}, modelOf: map[int64]string{},
+		options: map[int64]optionAt{}, inherits: map[string][]Delegation{},
+	}, nil
 }
 
 // OdooSchema finds the schema that Odoo's tables are in, without loading them; "" when the database is not Odoo's. Without SELECT on
 // Odoo's own metadata the error is a [*PrivilegeError].
 func OdooSchema(ctx context.Context, conn *pgx.Conn) (string, error) {
-	meta := &metadata{tables: map[tableName]*metaTable{}}
-	rows, err := conn.Query(ctx, selectMetadata, metadataTables)
-	if err != nil {
-		return "", fmt.Errorf("look for Odoo: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := meta.scan(rows); err != nil {
-			return "", fmt.Errorf("look for Odoo: %w", err)
-		}
-	}
-	if err := rows.Err(); err != nil {
+	meta := newMetadata()
+	var q queries
+	meta.queue(&q)
+	if err := q.run(ctx, conn.PgConn()); err != nil {
 		return "", fmt.Errorf("look for Odoo: %w", err)
 	}
 	schema, ok := meta.odooSchema()
@@ -75,11 +62,10 @@ type odooReader struct {
 	odoo     *Odoo
 	models   []*Model
 	fields   map[string][]*Field // by model
-	byID     map[int32]*Field
-	modelOf  map[int32]string // of a field
-	options  map[int32]optionAt
+	byID     map[int64]*Field
+	modelOf  map[int64]string // of a field
+	options  map[int64]optionAt
 	inherits map[string][]Delegation // by model, as ir_model_inherit says
-	interned map[string]string       // names that many fields share
 }
 
 // optionAt is the place of an option: slices move as they grow.
@@ -106,7 +92,10 @@ func (r *odooReader) queue(q *queries) {
 	r.queueSettings(q)
 	if r.meta.readable(r.schema, "ir_module_module") {
 		q.queue("ir_module_module", "SELECT coalesce(latest_version::text, '')"+from("ir_module_module")+
-			" WHERE name = 'base'", func(rows pgx.Rows) error { return rows.Scan(&r.odoo.Version) })
+			" WHERE name = 'base'", func(row *record) error {
+			r.odoo.Version = row.text()
+			return nil
+		})
 	}
 }
 
@@ -139,33 +128,18 @@ func (r *odooReader) flag(table, column string) string {
 	return "coalesce(" + column + "::text, '') <> ''"
 }
 
-func (r *odooReader) scanModel(rows pgx.Rows) error {
-	m := &Model{}
-	r.models = append(r.models, m)
-	return rows.Scan(&m.Name, &m.Label, &m.Transient)
+func (r *odooReader) scanModel(row *record) error {
+	r.models = append(r.models, &Model{Name: row.name(), Label: row.text(), Transient: row.flag()})
+	return nil
 }
 
-func (r *odooReader) scanField(rows pgx.Rows) error {
-	var id int32
-	var model string
-	f := &Field{}
-	err := rows.Scan(&id, &model, &f.Name, &f.Label, &f.Type, &f.Stored, &f.Relation, &f.RelationField,
-		&f.RelationTable, &f.Column1, &f.Column2, &f.Translated, &f.CompanyDependent, &f.Related)
-	for _, s := range []*string{&model, &f.Name, &f.Label, &f.Type, &f.Relation, &f.RelationField, &f.RelationTable, &f.Column1, &f.Column2, &f.Related} {
-		*s = r.intern(*s)
-	}
+func (r *odooReader) scanField(row *record) error {
+	id, model := row.number(), row.name()
+	f := &Field{Name: row.name(), Label: row.name(), Type: row.name(), Stored: row.flag(), Relation: row.name(), RelationField: row.name(),
+		RelationTable: row.name(), Column1: row.name(), Column2: row.name(), Translated: row.flag(), CompanyDependent: row.flag(), Related: row.name()}
 	r.fields[model] = append(r.fields[model], f)
 	r.byID[id], r.modelOf[id] = f, model
-	return err
-}
-
-// intern makes equal strings share their bytes: most names are those of many fields.
-func (r *odooReader) intern(s string) string {
-	if known, ok := r.interned[s]; ok {
-		return known
-	}
-	r.interned[s] = s
-	return s
+	return nil
 }
 
 // related selects the path of related fields as far as the role may read it: nothing depends on it but [Catalog.Resolve].
@@ -184,31 +158,58 @@ func (r *odooReader) translations(table, column string) string {
 	return fmt.Sprintf(`CASE WHEN jsonb_typeof(%[1]s) = 'object' AND EXISTS (SELECT FROM jsonb_object_keys(%[1]s) AS k WHERE k <> 'en_US') THEN %[1]s::text ELSE '' END`, column)
 }
 
-func (r *odooReader) scanOption(rows pgx.Rows) error {
-	var id, field int32
-	var o Option
-	var translated string
-	if err := rows.Scan(&id, &field, &o.Value, &o.Label, &translated); err != nil {
-		return err
-	}
-	f := r.byID[field]
+func (r *odooReader) scanOption(row *record) error {
+	id, f := row.number(), r.byID[row.number()]
 	if f == nil || f.Type != "selection" {
 		return nil
 	}
-	if translated != "" {
-		var texts map[string]any
-		if err := json.Unmarshal([]byte(translated), &texts); err != nil {
-			return fmt.Errorf("label of option %d: %w", id, err)
-		}
-		for lang, text := range texts {
-			if text, ok := text.(string); ok {
-				o.translate(r.intern(lang), text)
-			}
-		}
+	o := Option{Value: row.name(), Label: row.name()}
+	if err := eachText(row.value(), func(lang, text []byte) { o.translate(row.intern(lang), string(text)) }); err != nil {
+		return fmt.Errorf("label of option %d: %w", id, err)
 	}
 	r.options[id] = optionAt{f, len(f.Selection)}
 	f.Selection = append(f.Selection, o)
 	return nil
+}
+
+// eachText goes through the texts of a JSON object as jsonb writes it; of "" and of other values there is nothing.
+func eachText(object []byte, found func(key, text []byte)) error {
+	if len(object) == 0 || bytes.IndexByte(object, '\\') < 0 && plainTexts(object, found) {
+		return nil
+	}
+	return eachTextOfJSON(object, found)
+}
+
+func eachTextOfJSON(object []byte, found func(key, text []byte)) error {
+	var texts map[string]any
+	if err := json.Unmarshal(object, &texts); err != nil {
+		return err
+	}
+	for key, text := range texts {
+		if text, ok := text.(string); ok {
+			found([]byte(key), []byte(text))
+		}
+	}
+	return nil
+}
+
+// plainTexts is eachText for what nearly all labels are: {"en_US": "New", "fr_FR": "Nouveau"}, without escapes and without other values. It is false, and has
+// perhaps found some, of anything else.
+func plainTexts(object []byte, found func(key, text []byte)) bool {
+	rest, ok := bytes.CutPrefix(object, []byte(`{"`))
+	for ok {
+		key, after, more := bytes.Cut(rest, []byte(`": "`))
+		text, end, closed := bytes.Cut(after, []byte(`"`))
+		if !more || !closed || bytes.IndexByte(key, '"') >= 0 {
+			return false
+		}
+		found(key, text)
+		if string(end) == "}" {
+			return true
+		}
+		rest, ok = bytes.CutPrefix(end, []byte(`, "`))
+	}
+	return false
 }
 
 // translate adds a label. Keys that begin with "_" are translations that wait for approval.
@@ -222,10 +223,8 @@ func (o *Option) translate(lang, label string) {
 	o.Labels[lang] = label
 }
 
-func (r *odooReader) scanParameter(rows pgx.Rows) error {
-	var key, value string
-	err := rows.Scan(&key, &value)
-	switch key {
+func (r *odooReader) scanParameter(row *record) error {
+	switch key, value := row.text(), row.text(); key {
 	case "database.uuid":
 		r.odoo.UUID = value
 	case "database.create_date":
@@ -233,7 +232,7 @@ func (r *odooReader) scanParameter(rows pgx.Rows) error {
 	case "database.is_neutralized":
 		r.odoo.Neutralized = Truthy(value)
 	}
-	return err
+	return nil
 }
 
 // Truthy reads a parameter as Odoo does: anything that does not say no.

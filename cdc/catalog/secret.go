@@ -23,11 +23,30 @@ func Secret(table, column string) bool {
 	if secretTables[table] && !bookkeeping(lower) {
 		return true
 	}
+	if !hints(lower) {
+		return false
+	}
+	return secretName(column, providers[table])
+}
+
+// hints says that a name in small letters may be one of a secret: each word that secretName looks for has one of these in it. It spares the
+// thousands of other names of a database being taken apart.
+func hints(lower string) bool {
+	for _, hint := range [...]string{"key", "pass", "token", "code", "secret", "pwd", "otp", "cvv", "cvc", "salt", "credential", "jwt"} {
+		if strings.Contains(lower, hint) {
+			return true
+		}
+	}
+	return false
+}
+
+// secretName judges a name by its words.
+func secretName(column string, provider bool) bool {
 	w := words(column)
 	if len(w) == 0 || about(w) {
 		return false
 	}
-	return secretWord(w) || secretKey(w, providers[table]) || secretPass(w)
+	return secretWord(w) || secretKey(w, provider) || secretPass(w)
 }
 
 // secretColumns are columns of Odoo whose names don't tell.

@@ -92,59 +92,47 @@ func (r *odooReader) queueSettings(q *queries) {
 
 func (r *odooReader) table(name string) string { return pgx.Identifier{r.schema, name}.Sanitize() }
 
-func (r *odooReader) scanLanguage(rows pgx.Rows) error {
-	var l Language
-	err := rows.Scan(&l.Code, &l.Name, &l.Active)
-	r.odoo.Languages = append(r.odoo.Languages, l)
-	return err
+func (r *odooReader) scanLanguage(row *record) error {
+	r.odoo.Languages = append(r.odoo.Languages, Language{Code: row.text(), Name: row.text(), Active: row.flag()})
+	return nil
 }
 
-func (r *odooReader) scanCompany(rows pgx.Rows) error {
-	var c Company
-	err := rows.Scan(&c.ID, &c.Name, &c.Currency)
-	r.odoo.Companies = append(r.odoo.Companies, c)
-	return err
+func (r *odooReader) scanCompany(row *record) error {
+	r.odoo.Companies = append(r.odoo.Companies, Company{ID: row.number(), Name: row.text(), Currency: row.number()})
+	return nil
 }
 
-func (r *odooReader) scanInherit(rows pgx.Rows) error {
-	var model string
-	var d Delegation
-	err := rows.Scan(&model, &d.Model, &d.Field)
-	r.inherits[model] = append(r.inherits[model], d)
-	return err
+func (r *odooReader) scanInherit(row *record) error {
+	model := row.name()
+	r.inherits[model] = append(r.inherits[model], Delegation{Model: row.name(), Field: row.name()})
+	return nil
 }
 
 // scanDefault takes the defaults of company-dependent fields; those of others are for new records only.
-func (r *odooReader) scanDefault(rows pgx.Rows) error {
-	var field int32
-	var d Default
-	err := rows.Scan(&field, &d.Company, &d.JSON)
+func (r *odooReader) scanDefault(row *record) error {
+	field := row.number()
+	d := Default{Company: row.number(), JSON: row.text()}
 	if f := r.byID[field]; f != nil && f.CompanyDependent {
 		d.Model, d.Field = r.modelOf[field], f.Name
 		r.odoo.Defaults = append(r.odoo.Defaults, d)
 	}
-	return err
+	return nil
 }
 
-func (r *odooReader) scanPropertyField(rows pgx.Rows) error {
-	var field int32
-	err := rows.Scan(&field)
-	if f := r.byID[field]; f != nil && !f.Stored && f.Related == "" {
+func (r *odooReader) scanPropertyField(row *record) error {
+	if f := r.byID[row.number()]; f != nil && !f.Stored && f.Related == "" {
 		f.CompanyDependent = true
 	}
-	return err
+	return nil
 }
 
 // scanProperty takes a property that names no record.
-func (r *odooReader) scanProperty(rows pgx.Rows) error {
-	var field int32
-	var kind, text, at, reference string
-	var float *float64
-	var integer *int64
-	var d Default
-	if err := rows.Scan(&field, &d.Company, &kind, &text, &float, &integer, &at, &reference); err != nil {
-		return err
-	}
+func (r *odooReader) scanProperty(row *record) error {
+	field := row.number()
+	d := Default{Company: row.number()}
+	kind, text := row.text(), row.text()
+	float, integer := row.float(), row.integer()
+	at, reference := row.text(), row.text()
 	f := r.byID[field]
 	if f == nil || f.Stored {
 		return nil
@@ -185,14 +173,11 @@ func propertyJSON(kind, text, at, reference string, float *float64, integer *int
 	return ""
 }
 
-func (r *odooReader) scanTranslation(rows pgx.Rows) error {
-	var option int32
-	var lang, label string
-	err := rows.Scan(&option, &lang, &label)
-	if at, ok := r.options[option]; ok {
-		at.field.Selection[at.index].translate(r.intern(lang), label)
+func (r *odooReader) scanTranslation(row *record) error {
+	if at, ok := r.options[row.number()]; ok {
+		at.field.Selection[at.index].translate(row.name(), row.text())
 	}
-	return err
+	return nil
 }
 
 // companyDependent are fields that are company-dependent under another name than property_…, while Odoo

@@ -2,21 +2,17 @@ package catalog
 
 import (
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
+	"strings"
 
 	"walhook/cdc"
 )
 
-// selectTypes reads the types that columns use, with the base types of domains
+// selectTypes reads types by their oids, with the base types of domains
 // and the element types of arrays, to any depth. A type is an array only if array_in reads
 // it: int2vector and oidvector have elements, too, and a text form of their own.
 const selectTypes = `
 WITH RECURSIVE used (oid) AS (
-    SELECT DISTINCT a.atttypid
-      FROM pg_catalog.pg_attribute a
-     WHERE a.attnum > 0 AND NOT a.attisdropped
-       AND a.attrelid IN (SELECT c.oid FROM ` + classes + ` WHERE ` + watchable + `)
+    SELECT pg_catalog.unnest('{%s}'::pg_catalog.oid[])
      UNION
     SELECT inner_type.oid
       FROM used
@@ -24,8 +20,8 @@ WITH RECURSIVE used (oid) AS (
      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS inner_type (oid)
      WHERE inner_type.oid <> 0
 )
-SELECT t.oid, t.typtype::text, t.typname::text, pg_catalog.format_type(t.oid, NULL), t.typbasetype,
-       CASE WHEN t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc THEN t.typelem ELSE 0 END, t.typdelim::text
+SELECT t.oid, t.typtype, t.typname, pg_catalog.format_type(t.oid, NULL), t.typbasetype,
+       CASE WHEN t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc THEN t.typelem ELSE 0 END, t.typdelim
   FROM used
   JOIN pg_catalog.pg_type t ON t.oid = used.oid`
 
@@ -41,15 +37,16 @@ type typeRow struct {
 
 type typeRows map[uint32]*typeRow
 
-func (t typeRows) scan(rows pgx.Rows) error {
-	var oid uint32
-	var delim string
-	r := &typeRow{}
-	if err := rows.Scan(&oid, &r.typtype, &r.typname, &r.name, &r.base, &r.elem, &delim); err != nil {
-		return err
+// queue asks for types, if there are any to ask for.
+func (t typeRows) queue(q *queries, oids []uint32) {
+	if len(oids) > 0 {
+		q.queue("types", fmt.Sprintf(selectTypes, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(oids)), ","), "[]")), t.scan)
 	}
-	r.delim = delim[0]
-	t[oid] = r
+}
+
+func (t typeRows) scan(row *record) error {
+	oid := row.oid()
+	t[oid] = &typeRow{typtype: row.text(), typname: row.text(), name: row.text(), base: row.oid(), elem: row.oid(), delim: row.char()}
 	return nil
 }
 
