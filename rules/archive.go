@@ -75,6 +75,10 @@ func (r *Rule) operation(c *cdc.Change) (op string, known bool) {
 	if c.Op == cdc.Message && !r.Hears(c) {
 		return "", true
 	}
+	found := lookedAt(c)
+	if found && (c.Op == cdc.Create || !r.archiving.on()) {
+		return c.Origin.String(), true
+	}
 	if c.Op != cdc.Write || !r.archiving.on() {
 		return c.Op.String(), true
 	}
@@ -82,7 +86,15 @@ func (r *Rule) operation(c *cdc.Change) (op string, known bool) {
 	if op == "" && r.archiving.write {
 		op = cdc.Write.String()
 	}
+	if found && op != "" {
+		op = c.Origin.String()
+	}
 	return op, known
+}
+
+// lookedAt says that a change is a row that was looked at, which no transaction that was read has written so.
+func lookedAt(c *cdc.Change) bool {
+	return c.Origin != cdc.FromWAL && (c.Op == cdc.Create || c.Op == cdc.Write)
 }
 
 // takes says that a change of an operation that the rule is on may be one of its events.
@@ -113,6 +125,9 @@ func (r *Rule) EventOf(c *cdc.Change) string {
 
 // operation is op: what the change is for the rule that is evaluated.
 func (f *frame) operation() any {
+	if lookedAt(f.change) {
+		return f.change.Origin.String()
+	}
 	if f.rule == nil || f.change.Op != cdc.Write || !f.rule.archiving.on() {
 		return opNames[f.change.Op]
 	}

@@ -72,6 +72,28 @@ func TestArchive(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.name, s, tt.want)
 		}
 	}
+	for _, tt := range []struct { // found by comparing rows after changes were missed: op says so, and single writes are not known
+		change *cdc.Change
+		want   string
+	}{
+		{wrote(t, rel, on, off), "writes archives both all raw named"},
+		{wrote(t, rel, off, on), "writes both all named"},
+		{wrote(t, rel, on, with(on, "name", "B")), "writes all named"},
+		{wrote(t, rel, on, on), ""},
+		{unlinked(t, rel, off), "all"},
+	} {
+		tt.change.Origin = cdc.FromResync
+		var got []string
+		for _, match := range m.Match(nil, testTx, tt.change) {
+			got = append(got, match.Rule.Name)
+			if op := match.Rule.Op(tt.change); match.Err != nil || op != "resync" && tt.change.Op == cdc.Write || op != "unlink" && tt.change.Op == cdc.Unlink {
+				t.Errorf("%s is %q: %v", match.Rule.Name, op, match.Err)
+			}
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("found: %s, want %s", s, tt.want)
+		}
+	}
 	raw := wrote(t, rel, on, off)
 	raw.Raw = true
 	if got := matched(m, raw); len(got) != 1 || got[0] != "raw" {

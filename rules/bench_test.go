@@ -107,3 +107,15 @@ func TestMatchAllocates(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCondition is the cost of one condition that does not hold, by its kind.
+func BenchmarkCondition(b *testing.B) {
+	for _, c := range []struct{ name, when string }{
+		{"text", `after.state == "sale"`}, {"list", `after.state in ["sale", "done"]`}, {"number", `after.amount_total > 100000000`}, {"date", `after.date_order > now()`}, {"changed", `changed("partner_id", "name")`},
+		{"became", `became("state", "cancel")`}, {"before", `before.state != "sale" && after.state == "sale"`}, {"loop", `any([1, 2, 3], # > 5)`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			benchmarkMatch(b, testCatalog(), []Config{rule(Config{On: []string{"create", "write"}, When: c.when})}, 0)
+		})
+	}
+}

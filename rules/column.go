@@ -29,6 +29,7 @@ type cell struct {
 
 	parsed parsed
 	num    num
+	order  num
 	moment moment
 	whole  any // of JSON, arrays, bytea
 }
@@ -38,6 +39,7 @@ type parsed uint8
 
 const (
 	parsedNum parsed = 1 << iota
+	parsedOrder
 	parsedMoment
 	parsedWhole
 )
@@ -64,6 +66,33 @@ func (c *cell) number() num {
 		c.parsed |= parsedNum
 	}
 	return c.num
+}
+
+// ordered is number for who compares only, and does not see decimals that say nothing: PostgreSQL's quotients have twenty of them, mostly
+// zeros, which would take a number of any size.
+func (c *cell) ordered() num {
+	if c.parsed&(parsedNum|parsedOrder) == 0 {
+		if text := c.text(); len(text) > maxSmall {
+			if cut, ok := withoutZeros(text); ok {
+				c.order, ok = parseNum(cut)
+				if ok {
+					c.parsed |= parsedOrder
+				}
+			}
+		}
+	}
+	if c.parsed&parsedOrder != 0 {
+		return c.order
+	}
+	return c.number()
+}
+
+// withoutZeros cuts zeros from the end of a number's decimals. It reports false when there are none.
+func withoutZeros(s string) (string, bool) {
+	if strings.IndexByte(s, '.') < 0 || s[len(s)-1] != '0' || strings.ContainsAny(s, "eE") {
+		return s, false
+	}
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), "."), true
 }
 
 func (c *cell) time() moment {

@@ -80,6 +80,14 @@ func asNum(v any) num {
 	return num{}
 }
 
+// ordering is asNum for comparisons.
+func ordering(v any) num {
+	if c, ok := v.(column); ok {
+		return c.ordered()
+	}
+	return asNum(v)
+}
+
 // asText reads a value of classText. It can be a view, see [cell.text].
 func asText(v any) string {
 	switch v := v.(type) {
@@ -125,7 +133,7 @@ func equal(a, b any) bool {
 	case classText:
 		return asText(a) == asText(b)
 	case classNumber:
-		return asNum(a).cmp(asNum(b)) == 0
+		return ordering(a).cmp(ordering(b)) == 0
 	case classTime:
 		return asMoment(a).cmp(asMoment(b)) == 0
 	case classDuration:
@@ -176,7 +184,7 @@ func compare(a, b any) (order int, ok bool) {
 	}
 	switch ca {
 	case classNumber:
-		return asNum(a).cmp(asNum(b)), true
+		return ordering(a).cmp(ordering(b)), true
 	case classText:
 		return strings.Compare(asText(a), asText(b)), true
 	case classTime:

@@ -106,7 +106,7 @@ func (c *ruleCompiler) compile() *Rule {
 	}
 	c.outputs(r, s)
 	c.split(r, s)
-	if r.Schedule != nil && len(c.problems) == 0 {
+	if (r.Schedule != nil || c.config.Existing) && len(c.problems) == 0 {
 		c.narrow(r, s)
 	}
 	for i, name := range c.config.Ignore {

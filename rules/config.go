@@ -59,6 +59,9 @@ type Config struct {
 	First     string   `toml:"first"`
 	MaxPerRun int      `toml:"max_per_run"`
 
+	// Existing is of a rule whose condition looks at rows that there are, see [Config.ForRows]: it is narrowed down for SQL.
+	Existing bool `toml:"-"`
+
 	// Traced keeps the pieces of the condition for [Matcher.Explain]; it costs a program for each of them.
 	Traced bool `toml:"-"`
 }

@@ -32,6 +32,8 @@ type program struct {
 	text  string
 	path  string // "when" or "payload.total"
 	code  *vm.Program
+	test  tested // the same as closures, of a condition; nil where that is not possible, see [direct]
+	value valued // the same, of any other expression
 	reads reads
 	whole *part // the condition in pieces; nil unless it is traced
 }
@@ -121,12 +123,18 @@ func (x *expression) program(path string, node ast.Node) *program {
 	if x.failed {
 		return nil
 	}
-	code, err := x.generate(x.lower(node))
+	lowered := x.lower(node)
+	test := directTest(lowered)
+	value := direct(lowered) // generate changes the tree
+	code, err := x.generate(lowered)
 	if err != nil {
 		x.fail(0, err.Error(), "")
 		return nil
 	}
-	p := &program{text: x.text, path: path, code: code, reads: x.reads}
+	p := &program{text: x.text, path: path, code: code, test: test, reads: x.reads}
+	if test == nil {
+		p.value = value
+	}
 	if x.traced {
 		p.whole = x.part(node)
 	}

@@ -203,6 +203,10 @@ func (m *Matcher) condition(r *Rule) (bool, error) {
 // run runs a program. The error is an *EvalError.
 func (m *Matcher) run(r *Rule, p *program) (any, error) {
 	m.frame.steps, m.frame.rule = maxSteps, r
+	if v, ok := m.directly(p); ok {
+		return v, nil
+	}
+	m.frame.steps = maxSteps
 	v, err := m.machine.Run(p.code, &m.frame)
 	if err == nil {
 		return v, nil

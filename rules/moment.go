@@ -143,7 +143,7 @@ func parseDate(s string) (moment, bool) {
 		s += ":00"
 	}
 	m, ok := parseMoment(s)
-	return m, ok && (m.inf != 0 || m.at.Year() >= 1 && sameDay(m.at, s))
+	return m, ok && (m.inf != 0 || s[4] == '-' && m.at.Year() >= 1 && sameDay(m.at, s)) // sameDay counts on a year of four digits
 }
 
 // sameDay refuses the 30th of February, which time.Date makes a day in March;

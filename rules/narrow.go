@@ -29,7 +29,7 @@ func (c *ruleCompiler) narrow(r *Rule, s shape) {
 	if r.when == nil {
 		return
 	}
-	x := expression{shape: s, cat: c.cat, locale: c.locale, functions: c.functions, watched: r.watched, rollups: c.rollups, text: r.When, occasion: onSchedule,
+	x := expression{shape: s, cat: c.cat, locale: c.locale, functions: c.functions, watched: r.watched, rollups: c.rollups, text: r.When, occasion: c.occasion(),
 		offsets: map[int]bool{}, report: func(int, string, string) {}}
 	if tree := x.parse(); tree != nil {
 		r.narrowed = x.narrowed(tree.Node)

@@ -91,7 +91,7 @@ func (c *ruleCompiler) userByLogin(path, login string) int64 {
 // writer that the row still names has not made that change.
 func (f *frame) echo(r *Rule) bool {
 	e := &r.echoes
-	if len(e.users) == 0 || f.change.Op == cdc.Unlink {
+	if len(e.users) == 0 || f.change.Op == cdc.Unlink || f.change.Origin != cdc.FromWAL { // a row that was read is nobody's change
 		return false
 	}
 	if g := f.change.Gathered; g != nil && !g.Own {
