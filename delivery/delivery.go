@@ -44,6 +44,7 @@ type Delivery struct {
 	Alone    int       // of a batch of one: the size of that delivery's body, which is what max_body is about
 
 	members []*Delivery // of a batch
+	fresh   time.Time   // when it was committed, if it went from there to memory and was not tried yet; it is the engine's
 }
 
 // Aside says that the delivery is not queued when it is enqueued, but only logged, or waits for a later one.
@@ -87,6 +88,8 @@ type Batch struct {
 	Ignored    map[string]int64 // rule name → of these, events of users whose changes the rule leaves out
 	Dropped    map[string]int64 // rule name → of these, events of a module upgrade that the rule drops
 	Upgrade    *Upgrade         // as it is at To; nil when it is as before
+	Images     *ImageBatch      // of rows as they are at To; nil when nothing has changed
+	Job        *JobStep         // of a job, whose rows the deliveries are; nil of what transactions have led to
 }
 
 // Lane is a lane that this process holds: nobody else sends its deliveries while the

@@ -9,6 +9,11 @@ type Trace struct {
 	// committed. An attempt that was Released tells why in a.Error.
 	AttemptDone func(d *Delivery, a *Attempt, o Outcome)
 
+	// Sent is called after the first attempt of a delivery that went from its commit straight to memory: how long it waited for the request, how long
+	// that took, and, when the receiver took it, how much time has passed since the commit of its transaction by the source's clock (otherwise 0). It is not
+	// called for what waited in the store: retries, late ones, what an endpoint that was paused or too slow has left there.
+	Sent func(d *Delivery, waited, took, whole time.Duration)
+
 	// Claimed is called when lanes were read from the store.
 	Claimed func(endpoint string, lanes int, took time.Duration)
 
@@ -47,6 +52,7 @@ type Trace struct {
 }
 
 func (t *Trace) attemptDone(d *Delivery, a *Attempt, o Outcome) {
+	t.staged(d, a, &o)
 	if t.AttemptDone != nil {
 		t.AttemptDone(d, a, o)
 	}

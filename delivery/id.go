@@ -51,8 +51,8 @@ func hashID(prefix string, id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoin
 	buf = appendPart(buf, idFormat)
 	buf = appendPart(buf, id.SystemID)
 	buf = appendNumber(buf, uint64(id.DatabaseOID))
-	if c.Op == cdc.Schedule { // no transaction has made it: the time of the run is what tells it from others of its record
-		buf = appendPart(buf, "schedule")
+	if what := looked(c); what != "" { // no transaction has made it: the time of the run is what tells it from others of its record
+		buf = appendPart(buf, what)
 		buf = appendNumber(buf, uint64(tx.CommitTime.UnixMicro()))
 	} else {
 		buf = appendNumber(buf, uint64(tx.CommitLSN))
@@ -74,6 +74,14 @@ func hashID(prefix string, id Identity, tx *cdc.Tx, c *cdc.Change, rule, endpoin
 	copy(out, prefix)
 	hex.Encode(out[len(prefix):], sum[:16])
 	return string(out)
+}
+
+// looked names what a change was made by if no transaction has made it; "" for one that was read.
+func looked(c *cdc.Change) string {
+	if c.Op == cdc.Schedule {
+		return "schedule"
+	}
+	return c.Origin.String()
 }
 
 func appendPart(dst []byte, s string) []byte {

@@ -33,7 +33,8 @@ type Ingest struct {
 
 	stored Position  // as committed
 	tried  *Position // what a failed Enqueue wanted to store; it may have
-	done   cdc.LSN   // transactions that end here or before are processed: stored, or without effect
+	done   cdc.LSN   // transactions that end here or before are processed: stored, or without effect but on images that wait in memory
+	kept   cdc.LSN   // done as of the last call of Handle or Advance that did not fail
 
 	deliveries []*Delivery // of the batch being filled
 	parked     []*Parked
@@ -44,13 +45,21 @@ type Ingest struct {
 	recording  recording
 	bytes      int
 
+	stages  staging
 	upgrade upgradeStored
+	images  *Images // nil when none are kept
+
+	jobs *JobRunner // is told of transactions that were handled; may be nil
+	job  *Batch     // what a step of a job adds to the batch being committed; nil for none
 }
 
 // IngestTrace observes an [Ingest]. Its functions may be nil.
 type IngestTrace struct {
 	// Enqueued is called after each commit with effects. lanes is how many lanes went to the engine's memory.
 	Enqueued func(deliveries, parked, lanes int, took time.Duration)
+	// Staged is called after the commit of deliveries, with how long each stage up to it has taken: once for each batch, or for each
+	// transaction that deliveries follow from, see [Stage].
+	Staged func(stage Stage, took time.Duration)
 	// Parked is called after the commit for each event whose rule failed.
 	Parked func(p *Parked)
 	// Upgrade is called after the commit when a module upgrade has begun or ended.
@@ -60,12 +69,14 @@ type IngestTrace struct {
 	// RelatedFailed is called when rows that rules refer to could not be fetched, in a way that a
 	// retry does not mend: events that need them are parked.
 	RelatedFailed func(err error)
+	// ImageFailed is called when the image of a row is there and cannot be read: the row before a change is not known then.
+	ImageFailed func(err error)
 }
 
 // NewIngest returns a handler that goes on from a position, which the store must hold.
 func NewIngest(store Store, planner *Planner, engine *Engine, start Position, trace IngestTrace) *Ingest {
 	planner.related.report = trace.RelatedFailed
-	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN, recording: recording{keep: planner.keep}}
+	return &Ingest{store: store, planner: planner, engine: engine, trace: trace, stored: start, done: start.LSN, kept: start.LSN, recording: recording{keep: planner.keep}}
 }
 
 // Handle plans and enqueues transactions. Errors of the store are returned as they are: those with Temporary
@@ -74,29 +85,45 @@ func (i *Ingest) Handle(ctx context.Context, txs []*cdc.Tx) (lsn cdc.LSN, err er
 	if err := i.resolve(ctx); err != nil {
 		return i.stored.LSN, err
 	}
+	handed := txs
 	defer func() {
 		if err != nil {
-			i.done = i.stored.LSN // what was planned and not stored is planned again
+			i.done = max(i.stored.LSN, i.kept) // what was planned in this call and not stored is planned again
 			i.upgrade.back(&i.planner.upgrade)
+			i.images.back()
+		} else if i.jobs != nil {
+			i.jobs.note(handed)
 		}
 	}()
 	i.clear()
+	i.stages.begin()
 	for len(txs) > 0 && txs[0].EndLSN <= i.done {
 		txs = txs[1:]
 	}
-	if err := i.planner.Prepare(ctx, txs); err != nil {
-		return i.stored.LSN, err
-	}
-	for _, tx := range txs {
-		if err := i.transaction(ctx, tx); err != nil {
+	for len(txs) > 0 {
+		run := txs[:i.images.run(txs)]
+		n, err := i.images.prepare(ctx, run)
+		if err != nil {
 			return i.stored.LSN, err
 		}
+		run = run[:n]
+		if err := i.planner.Prepare(ctx, run); err != nil {
+			return i.stored.LSN, err
+		}
+		for _, tx := range run {
+			if err := i.transaction(ctx, tx); err != nil {
+				return i.stored.LSN, err
+			}
+		}
+		txs = txs[len(run):]
 	}
-	if !i.empty() {
+	if !i.empty() || i.images.full() {
 		if err := i.flush(ctx, i.after(i.done)); err != nil {
 			return i.stored.LSN, err
 		}
 	}
+	i.images.carry()
+	i.kept = i.done
 	return i.stored.LSN, nil
 }
 
@@ -113,6 +140,24 @@ func (i *Ingest) Advance(ctx context.Context, lsn cdc.LSN) (cdc.LSN, error) {
 		return i.stored.LSN, err
 	}
 	i.done = max(i.done, lsn)
+	i.kept = i.done
+	return i.stored.LSN, nil
+}
+
+// commitJob stores a step of a job and that everything before handled is processed. Nothing may be in flight.
+func (i *Ingest) commitJob(ctx context.Context, step *Batch, handled cdc.LSN) (cdc.LSN, error) {
+	if err := i.resolve(ctx); err != nil {
+		return i.stored.LSN, err
+	}
+	i.clear()
+	i.job = step
+	defer func() { i.job = nil }()
+	if err := i.flush(ctx, i.after(max(handled, i.stored.LSN))); err != nil {
+		i.images.back()
+		return i.stored.LSN, err
+	}
+	i.done = max(i.done, handled)
+	i.kept = i.done
 	return i.stored.LSN, nil
 }
 
@@ -139,6 +184,7 @@ func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
 		}
 		last = step.Ordinal
 		i.collect(step)
+		i.stages.note(tx, step)
 		if step.Recorded != nil {
 			n, err := i.recording.add(tx, step.Recorded)
 			if err != nil {
@@ -148,7 +194,7 @@ func (i *Ingest) transaction(ctx context.Context, tx *cdc.Tx) error {
 		}
 	}
 	i.done = tx.EndLSN
-	if i.full() {
+	if i.images.planned(tx) || i.full() {
 		return i.flush(ctx, i.after(i.done))
 	}
 	return nil
@@ -190,7 +236,7 @@ func tallyRules(counts *map[string]int64, rules []string) {
 }
 
 func (i *Ingest) full() bool {
-	return len(i.deliveries)+len(i.parked) >= maxBatch || i.bytes >= maxBatchBytes
+	return len(i.deliveries)+len(i.parked) >= maxBatch || i.bytes >= maxBatchBytes || i.images.full()
 }
 
 func (i *Ingest) empty() bool {
@@ -209,14 +255,19 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 		return err
 	}
 	batch := &Batch{From: i.stored, Recorded: recorded, To: to, Deliveries: i.deliveries, Parked: i.parked, Matched: i.matched, Sampled: i.sampled, Ignored: i.ignored, Dropped: i.dropped,
-		Upgrade: i.upgrade.batch(&i.planner.upgrade)}
+		Upgrade: i.upgrade.batch(&i.planner.upgrade), Images: i.images.batch()}
+	if step := i.job; step != nil {
+		batch.Job, batch.Deliveries, batch.Parked, batch.Matched, batch.Sampled = step.Job, step.Deliveries, step.Parked, step.Matched, step.Sampled
+	}
 	i.clear()
 	began := time.Now()
 	for _, p := range batch.Parked {
 		p.ParkedAt = began
 	}
 	room := newIntake(i.engine)
-	room.await(ctx, batch.Deliveries)
+	if batch.Job == nil { // live events do not wait for what a job sends
+		room.await(ctx, batch.Deliveries)
+	}
 	lanes, err := i.store.Enqueue(ctx, batch, room.take)
 	if err != nil {
 		room.settle(nil)
@@ -226,7 +277,9 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 		return fmt.Errorf("enqueue %d deliveries: %w", len(batch.Deliveries), err)
 	}
 	i.stored = to
+	i.images.stored(batch.Images)
 	i.reportUpgrade(batch)
+	i.stages.committed(&i.trace, batch, lanes, began)
 	room.settle(lanes)
 	if i.engine != nil {
 		i.engine.hasten(batch.Deliveries, lanes)
@@ -255,7 +308,10 @@ func (i *Ingest) resolve(ctx context.Context) error {
 	if at != i.stored && at != *i.tried {
 		return fmt.Errorf("read the position: %w", ErrSuperseded)
 	}
+	if err := i.images.resolve(ctx, at != i.stored); err != nil {
+		return err
+	}
 	i.upgrade.resolve(&i.planner.upgrade, at != i.stored)
-	i.stored, i.tried, i.done = at, nil, at.LSN
+	i.stored, i.tried, i.done = at, nil, max(at.LSN, i.kept)
 	return nil
 }

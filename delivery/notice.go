@@ -20,7 +20,10 @@ const (
 
 	NoticeDisabled  = "walhook.endpoint.disabled"  // 410 Gone, or failures for too long: a person must resume it
 	NoticeFailing   = "walhook.endpoint.failing"   // its breaker has been open for as long as [alerts] says
-	NoticeRecovered = "walhook.endpoint.recovered" // it takes deliveries again, after one of the others
+	NoticeRecovered = "walhook.endpoint.recovered" // it takes deliveries again, after one of these
+
+	NoticeQueueFull    = "walhook.endpoint.queue_full"    // its queue is at its limit: events are parked, or the oldest dropped
+	NoticeQueueDrained = "walhook.endpoint.queue_drained" // it is not any more
 )
 
 // Notice is what is told about an endpoint.
@@ -91,6 +94,8 @@ func (n Notice) remedy() string {
 		return "its deliveries wait; mend the receiver, then: walhook endpoints resume " + n.Endpoint
 	case NoticeFailing:
 		return "its deliveries wait and it is probed at times; mend the receiver, then it goes on by itself, or at once with: walhook endpoints resume " + n.Endpoint
+	case NoticeQueueFull:
+		return "mend the receiver, or give up what waits: walhook deliveries discard --endpoint " + n.Endpoint + " --pending --retrying; what was not queued: walhook deliveries gaps --endpoint " + n.Endpoint
 	}
 	return ""
 }

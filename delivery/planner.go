@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"walhook/cdc"
 	"walhook/delivery/payload"
@@ -24,6 +25,7 @@ type Planner struct {
 	matcher *rules.Matcher
 	related related
 	lanes   map[string]string // endpoint → ordering
+	only    []string          // endpoints that are sent to; nil for all of a rule's
 	formats formats
 	upgrade upgradeWatch
 
@@ -169,6 +171,9 @@ func (p *Planner) deliverTo(endpoints []string, tx *cdc.Tx, info rules.TxInfo, c
 		return p.body, err
 	}}
 	for _, endpoint := range endpoints {
+		if p.only != nil && !slices.Contains(p.only, endpoint) {
+			continue
+		}
 		d := &Delivery{
 			ID: deliveryID(p.id, tx, c, r.Name, endpoint), Endpoint: endpoint,
 			Rule: r.Name, Event: event, Model: modelOf(r, c), Record: c.Key, Op: r.Op(c),

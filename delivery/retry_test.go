@@ -2,6 +2,9 @@ package delivery
 
 import (
 	"math"
+	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,8 +125,17 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(s, int64(1767323045))
 	}
 	f.Fuzz(func(t *testing.T, header string, now int64) {
-		if got := retryAfter(header, time.Unix(now%(1<<40), 0)); got < 0 || got > MaxRetryAfter {
+		at := time.Unix(now%(1<<40), 0)
+		got := retryAfter(header, at)
+		if got < 0 || got > MaxRetryAfter {
 			t.Errorf("retryAfter(%q) = %s", header, got)
+		}
+		text := strings.Trim(header, " \t")
+		if n, err := strconv.ParseUint(text, 10, 31); err == nil && got != min(time.Duration(n)*time.Second, MaxRetryAfter) {
+			t.Errorf("retryAfter(%q) = %s", header, got)
+		}
+		if when, err := http.ParseTime(text); err == nil && got != min(max(when.Sub(at), 0), MaxRetryAfter) {
+			t.Errorf("retryAfter(%q) = %s at %s", header, got, at)
 		}
 	})
 }

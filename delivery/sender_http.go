@@ -111,6 +111,10 @@ func (r *receiver) send(ctx context.Context, d *Delivery, a *Attempt) {
 		a.Class = statusClass(a.Status)
 	}
 	x.record(a)
+	if err == nil && a.Status == 0 { // which stands for no answer
+		a.Class, a.Error = ClassProtocol, "the answer has the status 000"
+		return
+	}
 	if err == nil {
 		complete = resp.ProtoMajor == 1 && a.Status != http.StatusSwitchingProtocols && !a.ResponseCut // HTTP/2 says "idle" of other things
 		return

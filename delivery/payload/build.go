@@ -44,7 +44,11 @@ func BuildGroup(dialect Dialect, dst []byte, m *rules.Matcher, r *rules.Rule, ev
 	b.about()
 	b.raw(`,"op":"`)
 	b.raw(r.Op(c))
-	b.raw(`","record":`)
+	if c.Op == cdc.Unlink && c.Origin == cdc.FromResync {
+		b.raw(`","resync":true,"record":`)
+	} else {
+		b.raw(`","record":`)
+	}
 	if err := b.record(m, tx); err != nil {
 		return dst, err
 	}
@@ -136,7 +140,7 @@ func (b *body) changes() {
 	rel := b.change.Rel
 	if b.rule.WholeRecord() {
 		for i := range rel.Columns {
-			if b.inWhole(&rel.Columns[i], b.rule.Table.Content(rel.Columns[i].Name)) {
+			if !b.untouched(i) && b.inWhole(&rel.Columns[i], b.rule.Table.Content(rel.Columns[i].Name)) {
 				b.changed(i, LargeValue)
 			}
 		}
@@ -146,6 +150,12 @@ func (b *body) changes() {
 		}
 	}
 	b.raw("}")
+}
+
+// untouched says that a column is stored as it was before, as most are: however it is shown, it has not changed.
+func (b *body) untouched(i int) bool {
+	before, after := &b.change.Before, &b.change.After
+	return before.Relation() == after.Relation() && after.Relation() == b.change.Rel && before.Value(i).Equal(after.Value(i))
 }
 
 // changed writes both values of a column if they differ and are known and, unless limit

@@ -59,6 +59,10 @@ func (b *body) output(m *rules.Matcher, tx rules.TxInfo, o *rules.Output) error 
 		b.column(o)
 		return nil
 	}
+	if b.change.Op == cdc.Unlink && b.change.Origin == cdc.FromResync && b.change.Before.Image != cdc.ImageFull {
+		b.omit(o.Path) // of a record that is gone nothing is known but its key
+		return nil
+	}
 	if !b.begun {
 		if err := m.Begin(b.rule, tx, b.change); err != nil {
 			return err

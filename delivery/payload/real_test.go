@@ -187,6 +187,10 @@ func TestEveryTypeAgainstPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(ctx) })
+	infinity := "'Infinity'"
+	if pgtest.Server(t).Major() < 14 {
+		infinity = "'NaN'" // numeric has no other extreme there
+	}
 	if _, err := conn.Exec(ctx, `
 CREATE TYPE mood AS ENUM ('sad', 'so "so"');
 CREATE DOMAIN amount AS numeric CHECK (VALUE > -1000);
@@ -202,7 +206,7 @@ INSERT INTO v VALUES
  (2, false, 0, 0, 'NaN', '-Infinity', 'NaN', 0.00, '', '', NULL, '0001-01-01', '9999-12-31 23:59:59.999999', '0001-01-01 00:00:00+00', '-1 day', NULL, 'null', '[]',
   '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', NULL, 'empty', NULL, NULL),
  (3, NULL, NULL, NULL, 3.4e38, 5e-324, 1e-30, 123456789012345678901234567890.123456789, E'line\nline\ttab', NULL, 'sad', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
- (4, NULL, NULL, NULL, NULL, 1e300, 'Infinity', NULL, NULL, NULL, NULL, 'infinity', '-infinity', 'infinity', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`); err != nil {
+ (4, NULL, NULL, NULL, NULL, 1e300, `+infinity+`, NULL, NULL, NULL, NULL, 'infinity', '-infinity', 'infinity', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`); err != nil {
 		t.Fatal(err)
 	}
 	cat, err := catalog.Load(ctx, conn)
