@@ -129,16 +129,22 @@ func (db *DB) Compare(ctx context.Context, b Binding, opts BindOptions) error {
 
 // adopt notes what was accepted, and begins the epoch that tells receivers of it unless everything goes on.
 func (db *DB) adopt(ctx context.Context, t *transaction, a *Adoption) error {
-	const note = `INSERT INTO {schema}.adoption (reasons, from_lsn, to_lsn, lost_bytes, epoch, walhook)
-		SELECT $1, $2::text::pg_lsn, $3::text::pg_lsn, nullif($4::bigint, -1), epoch, $5 FROM {schema}.source RETURNING epoch`
+	const note = `INSERT INTO {schema}.adoption (reasons, from_lsn, to_lsn, lost_bytes, epoch, walhook, from_at, oldest, hidden)
+		SELECT $1, $2::text::pg_lsn, $3::text::pg_lsn, nullif($4::bigint, -1), epoch, $5, w.at, w.oldest, w.hidden FROM {schema}.source LEFT JOIN LATERAL (
+			SELECT at, oldest, hidden FROM {schema}.waymark WHERE lsn <= $2::text::pg_lsn AND $4::bigint >= 0 ORDER BY lsn DESC LIMIT 1) w ON true RETURNING epoch`
+	const foreign = `DELETE FROM {schema}.waymark WHERE $1::bigint < 0` // of WAL that this is not, or perhaps not
 	if !a.GoesOn {
 		if err := db.newEpoch(ctx, t); err != nil {
+			return err
+		}
+		if err := db.forgetImages(ctx, t); err != nil {
 			return err
 		}
 	}
 	return t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(note), a.Reasons, a.From.String(), a.To.String(), a.Lost, db.cfg.Version).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&a.Epoch) })
+		batch.Queue(db.sql(foreign), a.Lost)
 	})
 }
 

@@ -328,6 +328,50 @@ func TestQueueAlarms(t *testing.T) {
 	look(`"" 1 at 0.91`)
 }
 
+// The alert endpoint is told once when a queue becomes full and once when it has drained, whichever process sees it, and not of its own queue.
+func TestQueueNotices(t *testing.T) {
+	db := openState(t, func(c *Config) {
+		c.Alerts = Alerts{Endpoint: "ops"}
+		c.Limits = Limits{Endpoints: map[string]QueueLimit{"a": {Limit: Limit{Rows: 100}}, "b": {Limit: Limit{Rows: 100}, DropOldest: true}, "ops": {Limit: Limit{Rows: 100}}}}
+	})
+	p := register(t, db)
+	processes := []*Process{p, register(t, db)}
+	lasts := []map[string]watched{{}, {}}
+	f := newFeed(t, p)
+	var want []string
+	look := func(more ...string) {
+		t.Helper()
+		want = append(want, more...)
+		for range 2 {
+			for i, p := range processes {
+				if err := p.lookAtSizes(t.Context(), lasts[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		lasts[1] = map[string]watched{} // it is started again
+		if diff := cmp.Diff(want, whatIsTold(t, db)); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	}
+	look()
+	f.enqueue(t, none, append(f.many("a", 99), f.many("ops", 101)...)...)
+	look()
+	f.enqueue(t, none, f.many("a", 10)...)
+	remedy := func(name string) string {
+		return "mend the receiver, or give up what waits: walhook deliveries discard --endpoint " + name + " --pending --retrying; what was not queued: walhook deliveries gaps --endpoint " + name
+	}
+	look("walhook.endpoint.queue_full a: the queue has reached queue.max_rows (100): new events are not queued until it has drained to 80 % (100 pending), number 102 in walhook.endpoint/a; " + remedy("a"))
+	look()
+	deliver(t, p, "a", 90, delivery.Delivered)
+	look("walhook.endpoint.queue_drained a:  (10 pending), number 103 in walhook.endpoint/a; ")
+	f.enqueue(t, none, f.many("b", 90)...)
+	look()
+	f.enqueue(t, none, f.many("b", 90)...)
+	look("walhook.endpoint.queue_full b: the queue has reached queue.max_rows (100): the oldest deliveries are dropped (100 pending), number 104 in walhook.endpoint/b; " + remedy("b"))
+	consistent(t, db)
+}
+
 // The judgement on a batch is pure: same sizes, same answer, and never more than the limit.
 func TestJudge(t *testing.T) {
 	limits := Limits{Endpoints: map[string]QueueLimit{"a": {Limit: Limit{Rows: 10, Bytes: 100}}}}

@@ -37,6 +37,7 @@ const (
 type watched struct {
 	level   QueueLevel
 	dropped int64
+	told    *bool // whether the alert endpoint was told that the queue is full; nil when that is not known
 }
 
 // watchSizes keeps the sizes summed up and acts on them, until ctx ends.
@@ -80,7 +81,11 @@ func (p *Process) lookAtSizes(ctx context.Context, last map[string]watched) erro
 				return err
 			}
 		}
-		p.alarm(last, QueueAlarm{Endpoint: name, Usage: *u, Limit: l.Limit, Ratio: s.ratio(name), Drops: l.DropOldest})
+		a := QueueAlarm{Endpoint: name, Usage: *u, Limit: l.Limit, Ratio: s.ratio(name), Drops: l.DropOldest}
+		p.alarm(last, a)
+		if err := p.tellOfQueue(ctx, last, a); err != nil {
+			return err
+		}
 	}
 	p.alarm(last, QueueAlarm{Usage: s.total, Limit: s.limits.Total, Ratio: s.limits.Total.ratio(s.total.Pending, s.total.PendingBytes)})
 	return nil
@@ -102,7 +107,7 @@ func (p *Process) alarm(last map[string]watched, a QueueAlarm) {
 	was, seen := last[a.Endpoint]
 	dropping := seen && a.Endpoint != "" && a.Usage.Dropped > was.dropped
 	a.Level = level(was.level, a.Ratio, !a.Usage.ParkedSince.IsZero() || dropping)
-	last[a.Endpoint] = watched{a.Level, a.Usage.Dropped}
+	last[a.Endpoint] = watched{a.Level, a.Usage.Dropped, was.told}
 	if f := p.db.cfg.Trace.Queue; f != nil && a.Level != was.level {
 		f(a)
 	}

@@ -77,7 +77,7 @@ func (p *Process) Claim(ctx context.Context, endpoint string, limit, perLane int
 		if len(later) > 0 {
 			var stop released
 			for _, f := range later {
-				stop.add(f.laneKey, f.due, false)
+				stop.stay(f.laneKey)
 			}
 			if err := t.send(ctx, func(b *pgx.Batch) { stop.queue(p.db, b) }); err != nil {
 				return err

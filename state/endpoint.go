@@ -77,11 +77,12 @@ func (db *DB) ResumeEndpoint(ctx context.Context, name string) (was Resumed, err
 	return was, db.translate("resume endpoint", err)
 }
 
-// ReadFlow implements [delivery.FlowStore].
+// ReadFlow implements [delivery.FlowStore]. How long an endpoint is left alone is told by the database's clock, from which this process's may
+// differ by hours at the moment.
 func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, int, error) {
 	const (
-		read = `SELECT name, flow_version, paused_at IS NOT NULL, coalesce(paused_reason, disabled_reason, ''), failures, failing_since, open_since, open_until,
-			coalesce(open_reason, ''), pauses, noticed, last_success_at FROM {schema}.endpoint`
+		read = `SELECT name, flow_version, paused_at IS NOT NULL, coalesce(paused_reason, disabled_reason, ''), failures, failing_since, open_since,
+			extract(epoch FROM open_until - now())::float8, coalesce(open_reason, ''), pauses, noticed, last_success_at FROM {schema}.endpoint`
 		// A program that has begun anew, as after a reload, has two rows until its old lease ends.
 		count = `SELECT count(DISTINCT (host, place, pid, birth)) FROM {schema}.process WHERE lease_until > now()`
 	)
@@ -90,9 +91,13 @@ func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, 
 	b.Queue(p.db.sql(read)).Query(func(rows pgx.Rows) error {
 		var name string
 		var s delivery.FlowState
-		var failing, since, until, success *time.Time
-		_, err := pgx.ForEachRow(rows, []any{&name, &s.Version, &s.Paused, &s.Blocked, &s.Failures, &failing, &since, &until, &s.OpenReason, &s.Pauses, &s.Noticed, &success}, func() error {
-			s.FailingSince, s.OpenSince, s.OpenUntil, s.LastSuccess = timeOf(failing), timeOf(since), timeOf(until), timeOf(success)
+		var failing, since, success *time.Time
+		var wait *float64
+		_, err := pgx.ForEachRow(rows, []any{&name, &s.Version, &s.Paused, &s.Blocked, &s.Failures, &failing, &since, &wait, &s.OpenReason, &s.Pauses, &s.Noticed, &success}, func() error {
+			s.FailingSince, s.OpenSince, s.OpenUntil, s.LastSuccess = timeOf(failing), timeOf(since), time.Time{}, timeOf(success)
+			if wait != nil {
+				s.OpenUntil = time.Now().Add(time.Duration(*wait * float64(time.Second)))
+			}
 			states[name] = s
 			return nil
 		})
@@ -106,7 +111,7 @@ func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, 
 // SaveFlow implements [delivery.FlowStore].
 func (p *Process) SaveFlow(ctx context.Context, endpoint string, s delivery.FlowState, event string) (saved bool, err error) {
 	const save = `INSERT INTO {schema}.endpoint AS e (name, failures, failing_since, open_since, open_until, open_reason, pauses, noticed, flow_version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::bigint + 1)
+		VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7, $8, $9::bigint + 1)
 		ON CONFLICT (name) DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since, open_since = excluded.open_since,
 			open_until = excluded.open_until, open_reason = excluded.open_reason, pauses = excluded.pauses, noticed = excluded.noticed, flow_version = excluded.flow_version
 		WHERE e.flow_version = $9`
@@ -115,7 +120,12 @@ func (p *Process) SaveFlow(ctx context.Context, endpoint string, s delivery.Flow
 		text := clean(s.OpenReason)
 		reason = &text
 	}
-	args := []any{endpoint, s.Failures, orNull(s.FailingSince), orNull(s.OpenSince), orNull(s.OpenUntil), reason, s.Pauses, s.Noticed, s.Version}
+	var wait *float64
+	if !s.OpenUntil.IsZero() {
+		left := time.Until(s.OpenUntil).Seconds()
+		wait = &left
+	}
+	args := []any{endpoint, s.Failures, orNull(s.FailingSince), orNull(s.OpenSince), wait, reason, s.Pauses, s.Noticed, s.Version}
 	if event == "" || !p.db.alerts().about(endpoint) {
 		tag, err := p.db.pool.Exec(ctx, p.db.sql(save), args...)
 		return tag.RowsAffected() > 0, p.db.translate("store the state of an endpoint", err)

@@ -113,8 +113,11 @@ func (p *Process) enqueueAfter(ctx context.Context, batch *delivery.Batch, take 
 	var r enqueued
 	err = p.db.withPartitions(ctx, func() error {
 		return p.db.transact(ctx, "enqueue", func(t *transaction) error {
-			err := aside.lock(ctx, p.db, t)
+			err := p.db.writeImages(ctx, t, batch.Images) // before anything else is locked: it may take minutes
 			if err != nil {
+				return err
+			}
+			if err = aside.lock(ctx, p.db, t); err != nil {
 				return err
 			}
 			if first != nil {
@@ -134,6 +137,12 @@ func (p *Process) enqueueAfter(ctx context.Context, batch *delivery.Batch, take 
 			}
 			if err == nil {
 				err = p.db.noteUpgrade(ctx, t, batch.Upgrade)
+			}
+			if err == nil {
+				err = p.step(ctx, t, batch.Job)
+			}
+			if err == nil {
+				err = p.db.noteFilled(ctx, t, batch.Job)
 			}
 			if err == nil && !aside.empty() {
 				r.assign(a.admitted, numbers, back)

@@ -199,20 +199,29 @@ func inOrder(lanes map[laneKey]*finishing) []*finishing {
 // released collects the columns of releaseLanes.
 type released struct {
 	endpoints, keys []string
-	due             []*time.Time
+	wait            []*float64
 	held            []bool
 }
 
+// add releases a lane that is due at a time, or at once. What counts is how far away that is by the process's monotonic clock: its wall clock
+// may be wrong at the moment, and other processes, and this one later, go by the database's.
 func (r *released) add(k laneKey, due time.Time, held bool) {
-	var at *time.Time
+	wait := 0.0
 	if !due.IsZero() {
-		at = &due
+		wait = time.Until(due).Seconds()
 	}
-	r.endpoints, r.keys, r.due, r.held = append(r.endpoints, k.endpoint), append(r.keys, k.key), append(r.due, at), append(r.held, held)
+	r.put(k, &wait, held)
+}
+
+// stay releases a lane that is due when it was.
+func (r *released) stay(k laneKey) { r.put(k, nil, false) }
+
+func (r *released) put(k laneKey, wait *float64, held bool) {
+	r.endpoints, r.keys, r.wait, r.held = append(r.endpoints, k.endpoint), append(r.keys, k.key), append(r.wait, wait), append(r.held, held)
 }
 
 func (r *released) queue(db *DB, b *pgx.Batch) {
 	if len(r.endpoints) > 0 {
-		b.Queue(db.sql(releaseLanes), r.endpoints, r.keys, r.due, r.held)
+		b.Queue(db.sql(releaseLanes), r.endpoints, r.keys, r.wait, r.held)
 	}
 }

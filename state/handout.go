@@ -195,15 +195,15 @@ func (db *DB) bury(ctx context.Context, t *transaction, lost []found) error {
 			}
 			b.Queue(db.sql(inter), f.endpoint, f.key, seqs, reason)
 			if f.more {
-				b.Queue(db.sql(releaseLanes), []string{f.endpoint}, []string{f.key}, []*time.Time{nil}, []bool{false})
+				b.Queue(db.sql(releaseLanes), []string{f.endpoint}, []string{f.key}, []float64{0}, []bool{false})
 			}
 		}
 	})
 }
 
-// releaseLanes takes lanes out of this process's hands: due at once where due is null.
-const releaseLanes = `UPDATE {schema}.lane l SET owner = NULL, due = coalesce(u.due, now()), held = u.held
-	FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::boolean[]) u (endpoint, key, due, held)
+// releaseLanes takes lanes out of this process's hands, due after so many seconds, or when they were where that is null. It is the database's clock that tells when that is.
+const releaseLanes = `UPDATE {schema}.lane l SET owner = NULL, due = coalesce(now() + make_interval(secs => u.wait), l.due), held = u.held
+	FROM unnest($1::text[], $2::text[], $3::float8[], $4::boolean[]) u (endpoint, key, wait, held)
 	WHERE l.endpoint = u.endpoint AND l.key = u.key`
 
 // deleteLanes removes locked lanes that have no queue rows, by their place.

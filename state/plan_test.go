@@ -36,7 +36,7 @@ func TestHotStatementsScanNoTable(t *testing.T) {
 		"drop":     {oldestPending, []any{"a", int64(0), 10}, []string{"_seq_idx", "using queue_pkey"}},
 		"retry":    {retryQueued, []any{one, key, seq}, []string{"Index Scan using queue_pkey"}},
 		"delete":   {deleteLanes, []any{[]string{"(0,1)"}}, []string{"Tid Scan on lane"}},
-		"release":  {releaseLanes, []any{one, key, []*time.Time{nil}, []bool{false}}, []string{"Index Scan using lane_pkey"}},
+		"release":  {releaseLanes, []any{one, key, []float64{0}, []bool{false}}, []string{"Index Scan using lane_pkey"}},
 		"delivery": {`SELECT ` + logColumns + ` FROM {schema}.delivery WHERE day = $1 AND seq = ANY($2)`, []any{time.Now(), seq}, []string{"_seq_idx"}},
 	} {
 		rows, err := db.pool.Query(t.Context(), "EXPLAIN "+expand(tc.sql, db.cfg.Schema), tc.args...)

@@ -15,6 +15,7 @@ const (
 	statisticsEvery = time.Second
 	upkeepEvery     = 10 * time.Minute
 	recordEvery     = time.Minute
+	imagesEvery     = 10 * time.Second
 )
 
 // Run renews the lease, takes lanes over from dead processes, queues what has waited long enough, writes statistics, adds partitions and drops those past
@@ -36,6 +37,9 @@ func (p *Process) Run(ctx context.Context) error {
 	})
 	wg.Go(func() {
 		every(ctx, recordEvery, func() { p.trace("look after recorded changes", p.keepRecord(ctx)) })
+	})
+	wg.Go(func() {
+		every(ctx, imagesEvery, func() { p.trace("look after images", p.keepImages(ctx)) })
 	})
 	wg.Go(func() { p.watchSizes(ctx) })
 	wg.Go(func() { p.watchOldest(ctx) })

@@ -150,6 +150,12 @@ func (db *DB) Position(ctx context.Context) (status.PositionState, error) {
 			return err
 		}
 		s.Upgrade = status.NewUpgradeState(&u)
+		if s.Jobs, err = db.openJobs(ctx, tx); err != nil {
+			return err
+		}
+		if s.Resync, err = db.openResync(ctx, tx); err != nil {
+			return err
+		}
 		if err := tx.QueryRow(ctx, size, db.cfg.Schema).Scan(&s.Bytes); err != nil {
 			return err
 		}
