@@ -68,6 +68,22 @@ func (d *fakeDesk) Delivery(ctx context.Context, id string) (*DeliveryDetail, er
 	return &DeliveryDetail{DeliveryLine: DeliveryLine{ID: id}, Attempts: []AttemptLine{}}, d.note(ctx, "show %s", id)
 }
 
+func (d *fakeDesk) ListJobs(ctx context.Context, ended bool) ([]JobLine, error) {
+	return []JobLine{{ID: 3}}, d.note(ctx, "jobs ended %t", ended)
+}
+
+func (d *fakeDesk) Job(ctx context.Context, id int64) (*JobLine, error) {
+	return &JobLine{ID: id}, d.note(ctx, "job %d", id)
+}
+
+func (d *fakeDesk) SetJob(ctx context.Context, id int64, action string) (*JobLine, error) {
+	return &JobLine{ID: id}, d.note(ctx, "%s job %d", action, id)
+}
+
+func (d *fakeDesk) Backfill(ctx context.Context, r BackfillRequest, preview bool) ([]BackfillPlan, []JobLine, error) {
+	return []BackfillPlan{}, nil, d.note(ctx, "backfill %v %q preview %t", r.Rules, r.Where, preview)
+}
+
 func (d *fakeDesk) Change(ctx context.Context, c Change) (*Changed, error) {
 	d.mu.Lock()
 	d.changes = append(d.changes, c)
@@ -171,7 +187,12 @@ var withToken = Config{Token: NewToken(apiToken)}
 // sample makes a request that a route answers.
 func (r apiRoute) sample() (path, body string) {
 	path = strings.NewReplacer("{name}", "erp", "{id}", "msg_1").Replace(r.path)
+	if strings.HasPrefix(path, "/api/v1/backfills/") {
+		path = strings.Replace(path, "msg_1", "3", 1)
+	}
 	switch {
+	case r.method == "POST" && r.path == "/api/v1/backfills":
+		body = `{"rules": ["r"], "confirm": true}`
 	case r.method != "POST":
 	case r.path == "/api/v1/verify":
 		body = `{"url": "https://example.com"}`
@@ -299,6 +320,15 @@ func TestAPIRequests(t *testing.T) {
 		{"POST", "/api/v1/verify", `{"url": "http://x"}`, 200, "verify  http://x false"},
 		{"POST", "/api/v1/verify", `{"url": "http://x", "send": true}`, 400, "invalid_request"},
 		{"POST", "/api/v1/verify", `{}`, 400, "invalid_request"},
+		{"GET", "/api/v1/backfills?ended=true", "", 200, "jobs ended true"},
+		{"GET", "/api/v1/backfills?ended=1", "", 400, "invalid_request"},
+		{"GET", "/api/v1/backfills/7", "", 200, "job 7"},
+		{"GET", "/api/v1/backfills/x", "", 404, "not_found"},
+		{"POST", "/api/v1/backfills", `{"rules": ["r"]}`, 409, "confirmation_required"},
+		{"POST", "/api/v1/backfills", `{"rules": ["r"], "preview": true, "confirm": true}`, 400, "invalid_request"},
+		{"POST", "/api/v1/backfills", `{"rules": ["r"], "where": "true", "confirm": true}`, 200, `backfill [r] "true" preview false`},
+		{"POST", "/api/v1/backfills/7/pause", `{}`, 200, "pause job 7"},
+		{"POST", "/api/v1/backfills/7/cancel", `{"reason": "x"}`, 400, "invalid_request"},
 		{"GET", "/api/v2/status", "", 404, "unknown_path"},
 	} {
 		f := newAPIFixture(t, withToken)

@@ -45,6 +45,13 @@ var apiRoutes = []apiRoute{
 	{"POST", "/api/v1/parked/retry", nil, apiWork, func(a *api, ctx context.Context, c *call) (any, error) { return a.change(ctx, c, ActionRetry, true) }},
 	{"POST", "/api/v1/parked/discard", nil, apiWork, func(a *api, ctx context.Context, c *call) (any, error) { return a.change(ctx, c, ActionDiscard, true) }},
 
+	{"GET", "/api/v1/backfills", []string{"ended"}, apiRead, (*api).backfills},
+	{"GET", "/api/v1/backfills/{id}", nil, apiRead, (*api).backfill},
+	{"POST", "/api/v1/backfills", nil, apiWork, (*api).makeBackfill},
+	{"POST", "/api/v1/backfills/{id}/pause", nil, apiRead, func(a *api, ctx context.Context, c *call) (any, error) { return a.setBackfill(ctx, c, JobPause) }},
+	{"POST", "/api/v1/backfills/{id}/resume", nil, apiRead, func(a *api, ctx context.Context, c *call) (any, error) { return a.setBackfill(ctx, c, JobResume) }},
+	{"POST", "/api/v1/backfills/{id}/cancel", nil, apiRead, func(a *api, ctx context.Context, c *call) (any, error) { return a.setBackfill(ctx, c, JobCancel) }},
+
 	{"GET", "/api/v1/gaps", []string{"endpoint", "reason", "epoch", "since", "until", "limit", "cursor"}, apiRead, (*api).gaps},
 }
 

@@ -17,6 +17,7 @@ type Desk interface {
 	DeliveryDesk
 	EndpointDesk
 	Overview
+	JobDesk
 }
 
 // DeliveryDesk finds deliveries and acts on them.

@@ -24,7 +24,10 @@ type Document struct {
 	State     StateInfo      `json:"state"`
 	Upgrade   *UpgradeState  `json:"module_upgrade,omitempty"` // nil when no modules of Odoo are being installed, upgraded or removed
 	Reserved  []ReservedSlot `json:"reserved_slots,omitempty"` // for backtests
+	Images    *ImagesState   `json:"images,omitempty"`         // rows that are kept for the tables in [images]
 	Related   *RelatedState  `json:"related_rows,omitempty"`   // nil when no rule looks related rows up, or this process does not read
+	Resync    *ResyncState   `json:"resync,omitempty"`         // nil when none is under way
+	Backfills []JobLine      `json:"backfills,omitempty"`      // and other walks through tables that have not ended
 	Endpoints []Endpoint     `json:"endpoints"`
 	Rules     []Rule         `json:"rules"`
 }
@@ -62,6 +65,7 @@ type Source struct {
 	BehindSeconds float64     `json:"slot_behind_seconds"`   // how long ago the confirmed position was the end of WAL
 	Alarms        []SlotAlarm `json:"slot_alarms,omitempty"` // what about the slot needs a person now
 	Guard         *SlotGuard  `json:"slot_guard,omitempty"`  // the limit of WAL that the slot may keep; absent when there is none
+	SlotFigures
 }
 
 // Position is how far ingest has come.
@@ -149,8 +153,6 @@ func compose(now time.Time, info Info, figures figures, role Role, stream cdc.Pr
 			Database: info.Database, Slot: info.Slot, Publication: info.Publication,
 			Connected: stream.Connected, Server: stream.Session.Server, Reconnects: stream.Reconnects,
 			LastMessage: utc(stream.LastMessage), LastError: stream.LastError, LastErrorAt: utc(stream.LastErrorAt),
-			WALStatus: slot.WALStatus, Retained: slot.Retained, SlotError: slot.Error, SlotAt: utc(slot.At),
-			Behind: slot.Behind, BehindSeconds: slot.BehindFor.Round(time.Millisecond).Seconds(), Alarms: slot.Alarms, Guard: slot.Guard,
 		},
 		Position: Position{
 			LSN: figures.position.Position.LSN.String(), UpdatedAt: utc(figures.position.UpdatedAt), OpenCount: figures.position.Position.Count,
@@ -159,11 +161,9 @@ func compose(now time.Time, info Info, figures figures, role Role, stream cdc.Pr
 			Transactions: stream.Transactions, InFlight: stream.InFlight, Error: handler.Error, ErrorHint: handler.Hint, ErrorAt: utc(handler.At),
 		},
 		State:   figures.info(),
-		Upgrade: figures.position.Upgrade,
+		Upgrade: figures.position.Upgrade, Backfills: figures.position.Jobs, Resync: figures.position.Resync,
 	}
-	if !slot.At.IsZero() && slot.Headroom >= 0 {
-		d.Source.Headroom = &slot.Headroom
-	}
+	d.Source.setSlot(slot)
 	if stream.Connected {
 		d.Source.ConnectedSince = utc(stream.Since)
 	}

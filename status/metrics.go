@@ -15,12 +15,14 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	attempts *prometheus.HistogramVec
+	stages   *stages
 }
 
 // newMetrics registers everything in a registry of its own.
 func newMetrics(info Info, snapshot func() Document) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
+		stages:   newStages(),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "walhook_attempt_duration_seconds",
 			Help:    "Duration of delivery attempts by endpoint and result.",
@@ -35,7 +37,7 @@ func newMetrics(info Info, snapshot func() Document) *metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build, m.attempts, &collector{snapshot: snapshot},
+		build, m.attempts, m.stages.all, m.stages.whole, &collector{snapshot: snapshot},
 	)
 	return m
 }
@@ -98,7 +100,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- f.desc
 	}
-	for _, f := range slices.Concat(queueFamilies, logFamilies, flowFamilies, windowFamilies, scheduleFamilies, configFamilies, relatedFamilies, noticeFamilies) {
+	for _, f := range slices.Concat(slotFamilies, queueFamilies, logFamilies, flowFamilies, windowFamilies, scheduleFamilies, configFamilies, relatedFamilies, noticeFamilies, jobFamilies, resyncFamilies) {
 		ch <- f.desc
 	}
 }
@@ -126,6 +128,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(behind, float64(d.Source.Behind))
 	send(behindFor, d.Source.BehindSeconds)
+	d.Source.SlotFigures.collect(send)
 	send(slotUp, truth(d.Source.SlotError == "" && !d.Source.SlotAt.IsZero()))
 	if d.Source.WALStatus != "" {
 		send(slotStatus, 1, d.Source.WALStatus)
@@ -145,6 +148,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	d.State.Log.collect(send)
 	d.Related.collect(send)
 	d.collectNotices(send)
+	d.collectJobs(send)
+	d.collectResync(send)
 	for _, e := range d.Endpoints {
 		e.Queue.collect(send, e.Name)
 		e.FlowState.collect(send, e.Name, d.At)

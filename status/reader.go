@@ -91,6 +91,8 @@ type PositionState struct {
 
 	Reader  *ReaderState  // nil when no process with a valid lease has the right to read
 	Upgrade *UpgradeState // nil when none is under way at Position
+	Jobs    []JobLine     // that have not ended, the oldest first; at most 100
+	Resync  *ResyncState  // nil when none is under way
 
 	SchemaVersion int        // of the state schema's migrations
 	Bytes         int64      // size of the state schema on disk, indexes and partitions included; may lag by minutes

@@ -177,6 +177,9 @@ func (s *Server) Document(ctx context.Context) Document {
 	if s.sources.Related != nil {
 		d.Related = s.sources.Related()
 	}
+	if s.sources.Images != nil {
+		d.Images = s.sources.Images()
+	}
 	if s.sources.Reserved != nil {
 		d.Reserved = s.sources.Reserved()
 	}

@@ -272,11 +272,21 @@ func TestOldFiguresStayWhenTheStateIsAway(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	f := newFixture(t, Config{})
 	f.Attempt("erp", "delivered", 20*time.Millisecond)
+	for _, stage := range delivery.Stages {
+		if stage < delivery.StageQueue {
+			f.Stage(stage, 200*time.Microsecond)
+		}
+	}
+	f.Sent("erp", time.Millisecond, 20*time.Millisecond, 25*time.Millisecond)
+	f.Sent("erp", time.Millisecond, 20*time.Millisecond, 0)
 	body := get(t, f.Handler(), "/metrics").Body.String()
 	for _, want := range []string{
 		"walhook_ready 1\n", "walhook_stream_connected 1\n", "walhook_lag_bytes 0\n", `walhook_endpoint_pending{endpoint="erp"} 3`,
 		`walhook_deliveries_total{endpoint="erp",result="delivered"} 40`, `walhook_rule_matched_total{rule="confirmed"} 12`,
-		`walhook_attempt_duration_seconds_count{endpoint="erp",result="delivered"} 1`, `walhook_build_info{`, "go_goroutines ", `walhook_endpoint_oldest_pending_seconds{endpoint="erp"} 90`,
+		`walhook_attempt_duration_seconds_count{endpoint="erp",result="delivered"} 1`, `walhook_stage_duration_seconds_count{stage="receive"} 1`, `walhook_stage_duration_seconds_bucket{stage="decode",le="0.0001"} 0`,
+		`walhook_stage_duration_seconds_bucket{stage="decode",le="0.00025"} 1`, `walhook_stage_duration_seconds_count{stage="match"} 1`, `walhook_stage_duration_seconds_count{stage="commit"} 1`,
+		`walhook_stage_duration_seconds_count{stage="queue"} 2`, `walhook_stage_duration_seconds_sum{stage="send"} 0.04`, `walhook_delivery_latency_seconds_count{endpoint="erp"} 1`,
+		`walhook_delivery_latency_seconds_bucket{endpoint="erp",le="60"} 1`, `walhook_build_info{`, "go_goroutines ", `walhook_endpoint_oldest_pending_seconds{endpoint="erp"} 90`,
 		`walhook_queue_rows{endpoint="erp"} 3`, `walhook_queue_bytes{endpoint="erp"} 3000`, `walhook_queue_max_rows{endpoint="erp"} 4`, `walhook_queue_ratio{endpoint="erp"} 0.75`,
 		`walhook_queue_alarm{endpoint="erp"} 1`, `walhook_queue_parking{endpoint="erp"} 1`, `walhook_queue_parked_total{endpoint="erp"} 5`, `walhook_queue_dropped_total{endpoint="erp"} 6`,
 		`walhook_endpoint_dead_letter_bytes{endpoint="erp"} 7`, `walhook_queue_alarm{endpoint="shop"} 0`, "walhook_state_queue_rows 10\n", "walhook_state_queue_bytes 9000\n", "walhook_state_queue_ratio 0.25\n",

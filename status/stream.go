@@ -11,11 +11,22 @@ import (
 type SlotState struct {
 	At         time.Time // of the look; zero before the first
 	Error      string    // why the last look failed; the figures are then older
+	Missing    bool      // there is no such slot: Error says so
 	Active     bool
 	WALStatus  string  // reserved, extended, unreserved, lost; "" before PostgreSQL 13
 	CurrentWAL cdc.LSN // the end of WAL
 	Retained   int64   // bytes of WAL that the slot keeps
 	Headroom   int64   // bytes of WAL that may still be written before the slot is lost; -1 when unlimited
+	Reason     string  // why it is lost, where the server says
+	Written    float64 // bytes of WAL that the server writes in a second
+	Growth     float64 // bytes a second by which Retained grows
+
+	Restart       cdc.LSN     // WAL from here on is kept
+	Confirmed     cdc.LSN     // as the server knows it
+	InactiveSince time.Time   // since when nobody streams from it; zero when somebody does, or the server does not say
+	CatalogAge    int64       // transactions since its catalog_xmin
+	Spilled       cdc.Spilled // what the server's decoder has written to disk
+	Failover      bool        // a failover slot
 
 	Behind    int64         // bytes of WAL that the confirmed position is behind the end
 	BehindFor time.Duration // how long ago the confirmed position was the end
@@ -63,6 +74,7 @@ type Sources struct {
 	Activity func() []Activity
 	Related  func() *RelatedState  // nil, or answering nil: nothing is looked up
 	Reserved func() []ReservedSlot // nil: nobody looks at them
+	Images   func() *ImagesState   // nil: as Reserved; it returns nil when none are kept
 	Blockers func() []string       // further reasons not to be ready: "the identity check has not passed yet"
 
 	Desk  Desk        // what the API does; nil: there is no API
