@@ -24,7 +24,7 @@ func (p *pipeline) desk() *desk {
 	return &desk{cfg: m.cfg, db: p.db, own: p.ownSource, planning: func(context.Context) (*planning, error) {
 		id := m.at.identity
 		return m.survey.planning(delivery.Identity{SystemID: id.SystemID, DatabaseOID: id.DatabaseOID}, m.cfg, m.lookups, func() {}), nil
-	}}
+	}, surveyed: func(context.Context) (*survey, error) { return m.survey, nil }}
 }
 
 var errNotVerified = errors.New("this process has not made sure yet that the database is the one that the state belongs to")
@@ -153,4 +153,24 @@ func (d apiDesk) ListRules(ctx context.Context) ([]status.RuleLine, error) {
 
 func (d apiDesk) ListProcesses(ctx context.Context) ([]status.ProcessLine, error) {
 	return at(d, func(d *desk) ([]status.ProcessLine, error) { return d.ListProcesses(ctx) })
+}
+
+func (d apiDesk) ListJobs(ctx context.Context, ended bool) ([]status.JobLine, error) {
+	return at(d, func(d *desk) ([]status.JobLine, error) { return d.ListJobs(ctx, ended) })
+}
+
+func (d apiDesk) Job(ctx context.Context, id int64) (*status.JobLine, error) {
+	return at(d, func(d *desk) (*status.JobLine, error) { return d.Job(ctx, id) })
+}
+
+func (d apiDesk) SetJob(ctx context.Context, id int64, action string) (*status.JobLine, error) {
+	return at(d, func(d *desk) (*status.JobLine, error) { return d.SetJob(ctx, id, action) })
+}
+
+func (d apiDesk) Backfill(ctx context.Context, r status.BackfillRequest, preview bool) ([]status.BackfillPlan, []status.JobLine, error) {
+	out, err := at(d, func(d *desk) (p paged[status.BackfillPlan, []status.JobLine], err error) {
+		p.list, p.next, err = d.Backfill(ctx, r, preview)
+		return p, err
+	})
+	return out.list, out.next, err
 }

@@ -191,7 +191,7 @@ func TestAPIDocsExamples(t *testing.T) {
 	updated := example.ReplaceAllStringFunc(string(text), func(block string) string {
 		count++
 		m := example.FindStringSubmatch(block)
-		line := strings.NewReplacer("'$ID'", s.delivered, "$ID", s.delivered, "http://127.0.0.1:8070", s.base).Replace(m[1])
+		line := strings.NewReplacer("'$ID'", s.delivered, "$ID", s.delivered, "$JOB", "1", "http://127.0.0.1:8070", s.base).Replace(m[1])
 		method, body, path := http.MethodGet, "", line[strings.LastIndex(line, s.base)+len(s.base):]
 		if d := regexp.MustCompile(`-d '(.*?)' http`).FindStringSubmatch(line); d != nil {
 			method, body = http.MethodPost, d[1]
@@ -283,7 +283,7 @@ var volatile = map[string]bool{
 	"dns": true, "connect": true, "tls": true, "first_byte": true, "phases_ms": true, "oldest_pending": true, "next_attempt_at": true, "due_at": true, "ended_at": true, "next": true, "failed": true,
 	"last_error_at": true, "last_error": true, "last_success_at": true, "connected_since": true, "last_message_at": true, "slot_checked_at": true, "reasons": true, "slot_alarms": true, "headroom_bytes": true,
 	"last_commit_at": true, "reason": true, "status": true, "class": true, "failing_since": true, "open": true, "Content-Length": true, "asked_at": true, "received": true, "handled": true, "confirmed": true, "end": true,
-	"wal_status": true, "remedy": true, "late": true, "updated_at": true, "last_match_at": true,
+	"wal_status": true, "remedy": true, "late": true, "updated_at": true, "last_match_at": true, "begun_at": true, "moved_at": true, "after": true, "waits": true, "error": true,
 }
 
 // shown is an answer as the docs show it: lists cut to their first entry, and names of this machine and this test replaced.

@@ -10,7 +10,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
-	"walhook/state"
 )
 
 // noteAway logs, once for all sessions, that they leave the source's database and for how long. A process that stood still comes
@@ -45,22 +44,6 @@ func notAway(err error) error {
 		}
 	}
 	return errors.Join(all...)
-}
-
-// stateGate is the gate of the state's sessions: the source's when both share a database, whatever the connection strings call
-// it, and none otherwise.
-func (p *pipeline) stateGate(ctx context.Context, cfg state.Config) (*cdc.Gate, error) {
-	if p.cfg.stateInSource() {
-		return p.gate, nil
-	}
-	system, oid, err := state.Locate(ctx, cfg)
-	if err != nil {
-		return nil, environmentError(err, "")
-	}
-	if f := p.survey.facts; system == f.SystemID && oid == f.DatabaseOID {
-		return p.gate, nil
-	}
-	return nil, nil
 }
 
 // Bounds of the pause after our sessions were ended while walhook was starting: as [cdc.NewGate]'s.

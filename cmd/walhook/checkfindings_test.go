@@ -27,6 +27,7 @@ import (
 
 	"walhook/cdc"
 	"walhook/internal/pgserver"
+	"walhook/internal/pgtest"
 )
 
 // checkCase is a place where things go wrong, in phases: all findings of a phase are provoked at once, looked at once, and mended by what
@@ -51,11 +52,15 @@ type provocation struct {
 	unless  func(s *site) bool            // this machine does not allow it
 }
 
-// unprovoked are findings that take a server older than those at hand; cdc's TestPreflight has them.
+// unprovoked are findings that take a server older than those at hand, or a standby of PostgreSQL 17; cdc's TestPreflight has them.
 var unprovoked = map[string]string{
 	"server_too_old": "PostgreSQL 11",
 	"partitioned":    "PostgreSQL 12",
 	"messages":       "PostgreSQL 13",
+
+	// Also in internal/survival, where there is such a standby.
+	"failover_slot": "TestFailoverSlot", "failover_copy": "TestFailoverSlot", "failover_ahead": "TestFailoverSlot", "failover_waits": "TestFailoverSlot",
+	"failover_primary": "a standby", "slot_synced": "a standby", "standby_feedback": "a standby",
 }
 
 const checkConfig = `
@@ -110,7 +115,7 @@ func checkCases() []checkCase {
 			}, {
 				{code: "state_in_source", follow: func(s *site, _ finding) {
 					s.super("CREATE DATABASE state_$DB OWNER $ROLE")
-					s.Cleanup(func() { s.super("DROP DATABASE state_$DB WITH (FORCE)") })
+					s.Cleanup(func() { pgtest.DropDatabase(s.T, s.env["SUPER_DSN"], s.expand("state_$DB")) })
 					s.env["STATE_DSN"] = strings.Replace(s.env["WALHOOK_DSN"], "/"+s.env["DB"]+"?", "/state_"+s.env["DB"]+"?", 1)
 					s.amend("[http]", "[state]\ndsn = \"$STATE_DSN\"\n[http]")
 					s.setupUntilAdopted()
@@ -222,7 +227,9 @@ func checkCases() []checkCase {
 					again := s.check().find("role_limit") // the database's is a finding of its own
 					bySQL(s, *again)
 				}},
-				{code: "decoding_memory", provoke: func(s *site) { s.super("ALTER ROLE $ROLE SET logical_decoding_work_mem = '64kB'") }, follow: bySQL},
+				{code: "decoding_memory", unless: func(s *site) bool { return s.server.Major() < 13 }, provoke: func(s *site) { s.super("ALTER ROLE $ROLE SET logical_decoding_work_mem = '64kB'") }, follow: bySQL},
+				{code: "failover_version", unless: func(s *site) bool { return s.server.Major() >= cdc.MinFailover },
+					provoke: func(s *site) { s.amend("idle_advance", "failover = true\nidle_advance") }, says: "need 17 or later", follow: func(s *site, _ finding) { s.amend("failover = true\n", "") }},
 				{code: "row_security", provoke: func(s *site) { s.owner("ALTER TABLE sale_order ENABLE ROW LEVEL SECURITY") }, follow: bySQL},
 				{code: "identity_unneeded", provoke: func(s *site) { s.owner("ALTER TABLE res_partner REPLICA IDENTITY FULL") }, follow: bySQL},
 			}},
@@ -368,6 +375,9 @@ func checkCases() []checkCase {
 				{code: "rule", provoke: func(s *site) { s.amend("after.state ==", "after.stat ==") }, says: `did you mean "state"?`, follow: func(s *site, _ finding) { s.amend("after.stat ==", "after.state ==") }},
 			}, {
 				{code: "not_streamed", provoke: func(s *site) { s.owner("ALTER PUBLICATION walhook DROP TABLE ir_model_fields") }, says: "ir_model_fields", follow: bySetup},
+				{code: "images_filling", provoke: func(s *site) {
+					s.role("INSERT INTO walhook.image_table (schema_name, table_name) VALUES ('public', 'res_partner')")
+				}, says: "public.res_partner: 0 rows so far", follow: func(s *site, _ finding) { s.role("UPDATE walhook.image_table SET filled_at = now()") }},
 				{code: "reserved_slot", provoke: func(s *site) { s.walhook("rules", "backtest", "--reserve", "${SLOT}_try", "--limit", "1GiB") }, says: "${SLOT}_try", follow: func(s *site, _ finding) {
 					s.walhook("rules", "backtest", "--release", "${SLOT}_try")
 				}},
@@ -405,12 +415,15 @@ func checkCases() []checkCase {
 					s.super("SELECT pg_replication_slot_advance('$SLOT', pg_current_wal_lsn())")
 				}, says: "walhook run --adopt", follow: byAdopting},
 			}, {
-				{code: "position_ahead", provoke: func(s *site) { s.role("UPDATE walhook.source SET lsn = pg_current_wal_lsn() + 100000000") }, says: "walhook run --adopt", follow: byAdopting},
+				{code: "position_ahead", provoke: func(s *site) { s.role("UPDATE walhook.source SET lsn = '7F/0'") }, says: "walhook run --adopt", follow: byAdopting},
 			}, {
 				{code: "state_connections", provoke: func(s *site) {
 					s.super("CREATE ROLE keeper_$DB LOGIN CONNECTION LIMIT 8")
 					s.super("CREATE DATABASE keep_$DB OWNER keeper_$DB")
-					s.Cleanup(func() { s.super("DROP DATABASE keep_$DB WITH (FORCE)"); s.super("DROP ROLE keeper_$DB") })
+					s.Cleanup(func() {
+						pgtest.DropDatabase(s.T, s.env["SUPER_DSN"], s.expand("keep_$DB"))
+						s.super("DROP ROLE keeper_$DB")
+					})
 					s.amend("[http]", "[state]\ndsn = \"postgres://keeper_$DB@localhost:$DB_PORT/keep_$DB?sslmode=disable\"\n[http]")
 				}, says: "CONNECTION LIMIT -1", follow: bySQL},
 			}},
@@ -421,7 +434,7 @@ func checkCases() []checkCase {
 // serverCase has a server of its own, whose settings change from phase to phase.
 func serverCase() checkCase {
 	return checkCase{
-		name: "server", config: checkConfig + orderRule,
+		name: "server", since: 13, config: checkConfig + orderRule, // max_slot_wal_keep_size
 		options: &pgserver.Options{Trust: true, HBA: []string{"host replication all 127.0.0.1/32 trust"}, Settings: map[string]string{
 			"wal_level": "replica", "max_replication_slots": "1", "max_wal_senders": "1", "max_connections": "15", "max_prepared_transactions": "2",
 			"max_slot_wal_keep_size": "512MB", "max_wal_size": "1GB", "min_wal_size": "32MB", "fsync": "off", "shared_buffers": "16MB", "synchronous_commit": "off",

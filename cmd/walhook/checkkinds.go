@@ -42,11 +42,12 @@ func findingKinds() []cdc.FindingKind {
 		kind("state_new", i, "the state belongs to no source yet", "walhook setup"),
 		kind("state_lost", e, "the state holds no position, and a slot is there that may have been read from", "restore the state's dump, or walhook setup and then walhook run --adopt"),
 		kind("state_of_another_source", e, "the state belongs to another cluster, database or slot: one of the two is a copy", "none on a copy; walhook run --adopt after a deliberate move"),
-		kind("position_behind", e, "the slot was confirmed past the state's position: changes between them are lost to the stream", "restore a newer dump of the state, or walhook run --adopt"),
+		kind("position_behind", e, "the slot was confirmed past the state's position: changes between them are lost to the stream", "restore a newer dump of the state, or walhook resync; or without a repair walhook run --adopt"),
 		kind("position_ahead", e, "the state's position lies beyond the end of the server's WAL: the server was restored from a backup", "walhook run --adopt, if that is to stay"),
 		kind("slot_in_use", e, "somebody streams from the slot, and no walhook of this state runs", "stop the other program, or pg_terminate_backend"),
 		kind("endpoint_disabled", w, "nothing is sent to an endpoint: it is paused or disabled, or its breaker is open", "walhook endpoints resume NAME"),
 		kind("reserved_slot", i, "a slot is reserved for backtests; a warning when it keeps more WAL than it may, or is gone", "walhook rules backtest --release NAME"),
+		kind("images_filling", i, "rows of a table in [images] have no image yet; a warning when the job that makes them does not run", "let walhook run, or walhook backfill resume ID"),
 		kind("endpoint_gone", w, "deliveries wait for an endpoint that is not configured: they are never sent", "add the endpoint again, or walhook deliveries discard as the finding says"),
 	})
 }

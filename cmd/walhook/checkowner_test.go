@@ -86,7 +86,7 @@ func TestCheckOfCopy(t *testing.T) {
 	s := newSite(t, pgtest.Server(t), checkConfig+orderRule)
 	s.setup()
 	pgtest.Exec(t, s.server.DSN("postgres"), s.expand("CREATE DATABASE copy_$DB TEMPLATE $DB OWNER $OWNER"))
-	t.Cleanup(func() { pgtest.Exec(t, s.server.DSN("postgres"), s.expand("DROP DATABASE copy_$DB WITH (FORCE)")) })
+	t.Cleanup(func() { pgtest.DropDatabase(t, s.server.DSN("postgres"), s.expand("copy_$DB")) })
 	reader := s.held(s.env["WALHOOK_DSN"], map[string]string{"replication": "database"})
 	if err := pglogrepl.StartReplication(context.Background(), reader.PgConn(), s.env["SLOT"], 0,
 		pglogrepl.StartReplicationOptions{PluginArgs: []string{"proto_version '1'", "publication_names 'walhook'"}}); err != nil {
@@ -138,14 +138,16 @@ func TestSlotOlderThanPublicationIsMended(t *testing.T) {
 	if code := run(ctx, []string{"run", "--config", s.config, "--log-format", "json"}, io.Discard, &errs); code != exitEnvironment && code != exitFailed {
 		t.Fatalf("status %d\n%s", code, errs.String())
 	}
-	_, hint, _ := strings.Cut(errs.String(), "hint: create the slot again")
-	drop, rest, _ := strings.Cut(hint, "; then: walhook setup; then: walhook run --adopt")
-	if rest == "" {
+	_, hint, _ := strings.Cut(errs.String(), "hint: the slot is to be made again")
+	drop, rest, _ := strings.Cut(hint, "; then: walhook resync")
+	if !strings.Contains(rest, "walhook setup; then: walhook run --adopt") {
 		t.Fatalf("the remedy does not end with adopting: %s", errs.String())
 	}
 	bySQL(s, finding{Hint: drop})
-	s.setupUntilAdopted()
-	s.streams("--adopt")
+	if code := run(ctx, []string{"resync", "--config", s.config, "--yes"}, io.Discard, &errs); code != exitOK {
+		t.Fatalf("resync: status %d\n%s", code, errs.String())
+	}
+	s.streams()
 	if r := s.check(); !r.OK {
 		t.Errorf("after the remedy: %+v", r.Findings)
 	}

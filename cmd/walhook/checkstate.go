@@ -62,6 +62,7 @@ func (k *checker) state(ctx context.Context, facts *cdc.Facts, cat *catalog.Cata
 	}
 	k.endpointsOff(ctx, db)
 	k.reserved(ctx, db)
+	k.images(ctx, db)
 }
 
 // unreachable says why the state's database does not answer.

@@ -33,6 +33,7 @@ type Config struct {
 	Odoo      OdooSection                        `toml:"odoo"`
 	Functions map[string]rules.Function          `toml:"functions"` // by the name that expressions call them by
 	Record    RecordSection                      `toml:"record"`
+	Images    ImagesSection                      `toml:"images"`
 	Rules     []rules.Config                     `toml:"rules"`
 
 	Warnings []string  `toml:"-"` // what is allowed and ill-advised, for people
@@ -44,6 +45,7 @@ type SourceSection struct {
 	DSN            dsn               `toml:"dsn"`             // required, or dsn_file
 	Slot           string            `toml:"slot"`            // default "walhook"
 	Publication    string            `toml:"publication"`     // default "walhook"
+	Failover       *bool             `toml:"failover"`        // a slot that standbys keep copies of (PostgreSQL 17 and later); default: as it is
 	StatusInterval delivery.Duration `toml:"status_interval"` // longest time between two status messages to the server; default 10s
 	IdleAdvance    delivery.Duration `toml:"idle_advance"`    // shortest time between two writes of an idle position; default 30s
 	Memory         size              `toml:"memory"`          // of one transaction, before it goes to a temporary file; default 8MiB

@@ -429,13 +429,13 @@ func TestExampleRulesFitOdoo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var required []string // the rules' tables, one of lines, and the one that a copy is recognised by
+			var required []string // the rules' tables, one of lines, the one of [images], and the one that a copy is recognised by
 			for _, n := range s.needs {
 				if !n.Optional {
 					required = append(required, n.Table)
 				}
 			}
-			if len(required) != 5 {
+			if len(required) != 6 {
 				t.Errorf("needs: %v", required)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -58,6 +59,9 @@ The exit status is 1 when something is missing.`,
 	return c
 }
 
+// isLSN is what an LSN looks like: pglogrepl reads as far as it understands, and takes more digits than there are.
+var isLSN = regexp.MustCompile("^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
+
 // verifyOptions reads the flags.
 func verifyOptions(from, to, since, until, endpoint string, now time.Time) (o state.VerifyOptions, err error) {
 	o.Endpoint = endpoint
@@ -68,7 +72,7 @@ func verifyOptions(from, to, since, until, endpoint string, now time.Time) (o st
 		if b.text == "" {
 			continue
 		}
-		if err := b.lsn.Scan(b.text); err != nil {
+		if err := b.lsn.Scan(b.text); err != nil || !isLSN.MatchString(b.text) {
 			return o, usagef("an LSN is two hexadecimal numbers, such as 2/A0001F28; walhook deliveries show prints those of deliveries", "%s: %q is no LSN", b.flag, b.text)
 		}
 		*b.lsn = max(*b.lsn, 1) // 0/0 is before every commit, as 0/1 is, and set

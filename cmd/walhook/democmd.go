@@ -137,7 +137,7 @@ func exists(path string) bool {
 // database starts the server and makes an Odoo-shaped database in it, owned by Odoo's role.
 func (d *demo) database(ctx context.Context) error {
 	began := time.Now()
-	server, err := pgserver.Start(ctx, pgserver.Options{Settings: map[string]string{"fsync": "off", "max_slot_wal_keep_size": "1GB"}})
+	server, err := pgserver.Start(ctx, pgserver.Options{Settings: map[string]string{"fsync": "off"}})
 	if err != nil {
 		return environmentError(fmt.Errorf("start a private PostgreSQL: %w", err), "")
 	}
@@ -153,11 +153,15 @@ func (d *demo) database(ctx context.Context) error {
 	}
 	defer closeConn(admin)
 	odoo, walhook := rand.Text(), rand.Text()
-	for _, sql := range []string{
+	prepare := []string{
 		"CREATE ROLE odoo LOGIN PASSWORD '" + odoo + "'",
 		"CREATE ROLE walhook LOGIN REPLICATION PASSWORD '" + walhook + "'",
 		"CREATE DATABASE odoo OWNER odoo",
-	} {
+	}
+	if server.Major() >= 13 {
+		prepare = append(prepare, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'", "SELECT pg_reload_conf()")
+	}
+	for _, sql := range prepare {
 		if _, err := admin.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare the private PostgreSQL: %w", err)
 		}

@@ -22,6 +22,9 @@ type desk struct {
 
 	// planning returns the rules as they are now, for events that are evaluated again.
 	planning func(context.Context) (*planning, error)
+
+	// surveyed returns what is known of the source as it is now.
+	surveyed func(context.Context) (s *survey, err error)
 }
 
 // planning evaluates events.
@@ -37,6 +40,14 @@ func (c *Config) desk(db *state.DB) *desk {
 		cfg: c, db: db,
 		own:      func(ctx context.Context) error { return c.sameSource(ctx, db) },
 		planning: func(ctx context.Context) (*planning, error) { return c.planning(ctx, db) },
+		surveyed: func(ctx context.Context) (*survey, error) {
+			conn, err := connect(ctx, "source.dsn", c.Source.DSN.reveal())
+			if err != nil {
+				return nil, err
+			}
+			defer closeConn(conn)
+			return c.understand(ctx, conn, false)
+		},
 	}
 }
 

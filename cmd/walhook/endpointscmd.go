@@ -123,6 +123,7 @@ func probeAt(now, at time.Time) string {
 
 func (a *app) endpointsPause() *cobra.Command {
 	var reason string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "pause NAME",
 		Short: "Keep deliveries of an endpoint waiting",
@@ -139,6 +140,9 @@ func (a *app) endpointsPause() *cobra.Command {
 				if err != nil {
 					return environmentError(err, "")
 				}
+				if asJSON {
+					return a.printJSON(map[string]any{"endpoint": args[0], "changed": changed})
+				}
 				text := "endpoint %s paused\n"
 				if !changed {
 					text = "endpoint %s is paused already\n"
@@ -149,11 +153,13 @@ func (a *app) endpointsPause() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "by hand", "why, for people")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func (a *app) endpointsResume() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "resume NAME",
 		Short: "Let deliveries of an endpoint go again",
 		Long: "resume ends what keeps deliveries of an endpoint waiting: that a person has paused it, that it is disabled as the receiver answered 410 or failed for too long, or\n" +
@@ -169,11 +175,16 @@ func (a *app) endpointsResume() *cobra.Command {
 				if err != nil {
 					return environmentError(err, "")
 				}
+				if asJSON {
+					return a.printJSON(map[string]any{"endpoint": args[0], "changed": was.Any(), "was_paused": was.Paused, "was_disabled": was.Disabled, "was_open": was.Open})
+				}
 				_, err = fmt.Fprintln(a.stdout, resumedLine(args[0], was))
 				return err
 			})
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 // resumedLine says what resume has done.

@@ -4,8 +4,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/pelletier/go-toml/v2"
 	"pgregory.net/rapid"
+
+	"walhook/cdc"
 )
 
 // Whatever is in the file, it is read or complained about; nothing panics, and places lie inside the text.
@@ -29,6 +33,10 @@ func FuzzParseConfig(f *testing.F) {
 		if err == nil && cfg == nil {
 			t.Error("neither a configuration nor a complaint")
 		}
+		var tree map[string]any
+		if wrong := toml.Unmarshal([]byte(text), &tree); wrong != nil && err == nil && !strings.Contains(text, "$") {
+			t.Errorf("taken for a configuration, and no TOML: %v", wrong)
+		}
 	})
 }
 
@@ -50,4 +58,30 @@ func TestInsideFindsTheCharacter(t *testing.T) {
 			t.Fatalf("in %s, byte %d of %q is at %q", doc.text, offset, text, doc.text[at:])
 		}
 	})
+}
+
+// A range of LSNs is two numbers of 32 bits, each written whole: what is more, or less, is refused and not read as another place.
+func FuzzVerifyRange(f *testing.F) {
+	f.Add("0/0", uint64(1))
+	f.Add("1/2zzz", uint64(1<<32))
+	f.Add("1/FFFFFFFFFFFF", ^uint64(0))
+	f.Fuzz(func(t *testing.T, text string, n uint64) {
+		lsn := cdc.LSN(max(n, 1))
+		if o, err := verifyOptions(lsn.String(), strings.ToLower(lsn.String()), "", "", "", time.Now()); err != nil || o.From != lsn || o.To != lsn {
+			t.Errorf("%s is read as %s and %s, %v", lsn, o.From, o.To, err)
+		}
+		o, err := verifyOptions(text, "", "", "", "", time.Now())
+		if err != nil || text == "" {
+			return
+		}
+		if o.From > 1 && !strings.EqualFold(o.From.String(), trimZeros(text)) {
+			t.Errorf("%q is read as %s", text, o.From)
+		}
+	})
+}
+
+func trimZeros(lsn string) string {
+	high, low, _ := strings.Cut(lsn, "/")
+	trim := func(s string) string { return strings.TrimLeft(s[:len(s)-1], "0") + s[len(s)-1:] }
+	return trim(high) + "/" + trim(low)
 }

@@ -22,6 +22,13 @@ func bindingOf(f *cdc.Facts, cat *catalog.Catalog, slot string) state.Binding {
 
 // bindOptions is what the state needs to know of the source to judge its own position. done closes what it has opened.
 func (c *Config) bindOptions(ctx context.Context, f *cdc.Facts) (opts state.BindOptions, done func(), err error) {
+	if f.InRecovery {
+		timeline, err := cdc.Timeline(ctx, c.Source.DSN.reveal())
+		if err != nil {
+			return state.BindOptions{}, nil, environmentError(err, "")
+		}
+		f.Timeline = timeline
+	}
 	live, err := cdc.NewLive(c.Source.DSN.reveal(), "command", nil)
 	if err != nil {
 		return opts, nil, environmentError(err, "")
@@ -91,7 +98,9 @@ func (c *Config) recall(ctx context.Context, f *cdc.Facts, cat *catalog.Catalog)
 		return environmentError(mismatch, "")
 	}
 	if position, err := db.StoredPosition(ctx); err == nil {
-		f.Position = position.LSN
+		if f.Position = position.LSN; f.Position != 0 {
+			f.Gap = c.gapText(ctx, db, f.Position)
+		}
 	}
 	return nil
 }

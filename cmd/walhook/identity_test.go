@@ -259,12 +259,12 @@ func TestInvariant5CopyRecognisedByLook(t *testing.T) {
 // Invariant 5: no command sends anything from a copy, or makes anything due there. A new command must be added here.
 func TestInvariant5EveryCommandOnACopy(t *testing.T) {
 	refused := []string{"run", "run --adopt", "check", "setup", "deliveries retry --all --yes", "deliveries retry --parked --all --yes", "deliveries discard --all --yes",
-		"replay --all --yes", "replay --test --all --yes", "deliveries retry --waiting --all --yes", "endpoints resume e", "endpoints send-test e", "endpoints verify e", "endpoints verify e --send"}
+		"replay --all --yes", "replay --test --all --yes", "deliveries retry --waiting --all --yes", "endpoints resume e", "endpoints send-test e", "endpoints verify e", "endpoints verify e --send", "resync --yes", "resync --dry-run", "resync --since 1h --yes", "backfill r --yes", "backfill r --dry-run", "backfill pause 1", "backfill resume 1", "backfill cancel 1"}
 	cases := filepath.Join(t.TempDir(), "cases.toml")
 	if err := os.WriteFile(cases, []byte("[[cases]]\nrule = \"r\"\nafter = { name = \"a\" }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "deliveries verify", "deliveries gaps", "endpoints list", "endpoints show e", "endpoints keys", "endpoints pause e", "reload", "detach", "teardown --dry-run", "version",
+	harmless := []string{"status", "rules list", "deliveries list", "deliveries show msg_1", "deliveries verify", "deliveries gaps", "endpoints list", "endpoints show e", "endpoints keys", "endpoints pause e", "resync list", "resync show", "backfill list", "backfill show 1", "reload", "detach", "teardown --dry-run", "version",
 		"rules explain r --id 1", "rules show r", "rules preview r --id 1", "rules test " + cases, "rules backtest", "tail --for 1ms", "models", "fields res.partner", "recipes list", "recipes show customer_created", "recipes add customer_created --dry-run"}
 	apart := []string{"demo", "init", "help", "completion"} // have nothing to do with the configured database
 

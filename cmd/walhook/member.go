@@ -40,6 +40,7 @@ type member struct {
 	engine   *delivery.Engine
 	identity *identityWatch
 	held     chan struct{} // events wait to be released: an upgrade is over
+	jobs     *jobWorker    // while it reads
 
 	verified chan struct{} // closed when this process may send (invariant 5)
 	once     sync.Once
@@ -163,9 +164,13 @@ func (m *member) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	repaired := m.repair(running, source)
+	worked := m.jobs.run(running, m)
 	err = source.Run(running, reader.Position().LSN)
 	stop()
 	scheduled()
+	repaired()
+	worked()
 	m.mu.Lock()
 	m.source = nil
 	m.mu.Unlock()
@@ -179,7 +184,7 @@ func (m *member) read(ctx context.Context) error {
 
 // begin prepares the stream from the position that the right to read came with. A state that was bound to another source since
 // this process joined is another process's (invariant 8): joining anew refuses it.
-func (m *member) begin(ctx context.Context, reader *state.Reader) (*cdc.Source, error) {
+func (m *member) begin(ctx context.Context, reader *state.Reader) (source *cdc.Source, err error) {
 	p, id, bound := m.p, m.at.identity, reader.Bound()
 	if bound.SystemID != id.SystemID || bound.DatabaseOID != id.DatabaseOID || bound.Slot != id.Slot {
 		return nil, fmt.Errorf("%w: the state was bound to another source", delivery.ErrSuperseded)
@@ -199,10 +204,17 @@ func (m *member) begin(ctx context.Context, reader *state.Reader) (*cdc.Source, 
 		return nil, err
 	}
 	cfg := m.cfg.source()
-	cfg.Gate = p.gate
+	images, err := m.keepImages(ctx, reader, ingest)
+	if err != nil {
+		return nil, err
+	}
+	if m.jobs, err = m.prepareJobs(ingest, images); err != nil {
+		return nil, err
+	}
+	cfg.Gate, cfg.Errand = p.gate, m.jobs.runner
 	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID
-	source := cdc.NewSource(cfg, p.metadata.guard(m.survey, m.retired.Load, m.identity.guard(ingest)), m.rows.wants(m.survey.wants(m.identity.wants(m.survey.rules.Wants))), p.sourceTrace())
+	source = cdc.NewSource(cfg, p.metadata.guard(m.survey, m.retired.Load, m.identity.guard(ingest)), images.Wants(m.rows.wants(m.survey.wants(m.identity.wants(m.survey.rules.Wants)))), p.sourceTrace())
 	m.mu.Lock()
 	if m.standby {
 		p.metadata.sign() // what changed while it stood by, another process has read

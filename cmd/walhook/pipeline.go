@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
@@ -31,8 +33,9 @@ type pipeline struct {
 	server   *status.Server
 	slot     *slotWatch
 	reserved reservedSlots
-	repeats  repeats   // of failures of upkeep
-	gate     *cdc.Gate // of all sessions in the source's database
+	images   atomic.Pointer[status.ImagesState] // as they were looked at last
+	repeats  repeats                            // of failures of upkeep
+	gate     *cdc.Gate                          // of all sessions in the source's database
 	pulse    *pulse
 
 	metadata *metadataWatch
@@ -78,11 +81,20 @@ func openPipeline(ctx context.Context, cfg *Config, log zerolog.Logger, adopt bo
 		return p, &failure{err: err, code: exitUsage}
 	}
 	p.defers("connections to endpoints", func() error { p.sender.Close(); return nil })
-	if p.survey, err = p.inspect(ctx, cfg, false); err != nil {
+	conn, err := connect(ctx, "source.dsn", cfg.Source.DSN.reveal())
+	if err != nil {
+		return p, err
+	}
+	ahead := p.openStateAhead(ctx, p.stateConfig(build.Version))
+	defer ahead.abandon()
+	ahead.looked(ctx, conn)
+	p.survey, err = p.look(ctx, conn, cfg, false)
+	closeConn(conn)
+	if err != nil {
 		return p, err
 	}
 	limitMemoryAnew(cfg)
-	if err := p.openState(ctx, build.Version); err != nil {
+	if err := p.openState(ctx, ahead); err != nil {
 		return p, err
 	}
 	if p.member, err = p.join(ctx, p.terms, adopt); err != nil {
@@ -106,6 +118,11 @@ func (p *pipeline) inspect(ctx context.Context, cfg *Config, running bool) (*sur
 		return nil, err
 	}
 	defer closeConn(conn)
+	return p.look(ctx, conn, cfg, running)
+}
+
+// look is inspect over a connection.
+func (p *pipeline) look(ctx context.Context, conn *pgx.Conn, cfg *Config, running bool) (*survey, error) {
 	s, err := cfg.understand(ctx, conn, running)
 	if err != nil {
 		return nil, err
@@ -133,19 +150,21 @@ func (p *pipeline) inspect(ctx context.Context, cfg *Config, running bool) (*sur
 	return s, errors.Join(append([]error{mismatch}, refusals...)...)
 }
 
-// openState opens the state and makes sure that this program knows its schema.
-func (p *pipeline) openState(ctx context.Context, version string) (err error) {
+func (p *pipeline) stateConfig(version string) state.Config {
 	cfg := p.cfg.state(version)
 	cfg.Trace = p.stateTrace()
-	if cfg.Gate, err = p.stateGate(ctx, cfg); err != nil {
-		return err
-	}
-	if p.db, err = state.Open(ctx, cfg); err != nil {
+	return cfg
+}
+
+// openState takes the state that was opened ahead and makes sure that this program knows its schema.
+func (p *pipeline) openState(ctx context.Context, ahead *stateAhead) (err error) {
+	var check error
+	if p.db, check, err = ahead.take(p.survey.facts); err != nil {
 		return environmentError(err, "")
 	}
 	p.defers("state", p.db.Close)
-	if err := p.db.Check(ctx); err != nil {
-		return environmentError(p.cfg.lostState(err, p.survey.facts), "")
+	if check != nil {
+		return environmentError(p.cfg.lostState(check, p.survey.facts), "")
 	}
 	if err := p.detached(ctx); err != nil {
 		return err
@@ -174,6 +193,7 @@ func (p *pipeline) Run(ctx context.Context) error {
 		{"detachment watch", p.watchDetachment},
 		{"slot watch", p.slot.Run},
 		{"reserved slots", p.watchReserved},
+		{"images", p.watchImages},
 		{"metadata watch", p.metadata.Run},
 		{"", p.slot.guarded(p.work)}, // also while it does not read: waiting for the state to join again
 	}, 4*stopGrace)
@@ -222,6 +242,7 @@ func (p *pipeline) sources() status.Sources {
 			return all
 		},
 		Reserved: p.reserved.get,
+		Images:   p.images.Load,
 		Related:  func() *status.RelatedState { return p.current().related() },
 		Blockers: func() []string {
 			var all []string

@@ -16,6 +16,7 @@ import (
 
 func (a *app) reloadCommand() *cobra.Command {
 	var pid int
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "reload",
 		Short: "Let the running process read its configuration anew",
@@ -55,10 +56,15 @@ Rules that need tables or old values that the publication does not provide yet a
 			if err != nil {
 				return err
 			}
+			if asJSON && after.Error == "" {
+				return a.printJSON(map[string]any{"pid": d.Process.PID, "restart_needed_for": append([]string{}, after.Restart...)})
+			}
 			return a.printReload(d.Process.PID, after)
 		},
 	}
 	c.Flags().IntVar(&pid, "pid", 0, "the process's number, where its status pages cannot be asked")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.MarkFlagsMutuallyExclusive("pid", "json")
 	return c
 }
 

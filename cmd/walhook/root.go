@@ -97,7 +97,7 @@ Start with "walhook demo"; it needs no database and no configuration.
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.reloadCommand(), a.statusCommand(), a.tailCommand(),
-		a.rulesCommand(), a.modelsCommand(), a.fieldsCommand(), a.recipesCommand(), a.deliveriesCommand(), a.replayCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
+		a.rulesCommand(), a.modelsCommand(), a.fieldsCommand(), a.recipesCommand(), a.deliveriesCommand(), a.replayCommand(), a.backfillCommand(), a.resyncCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),
 	)
 	refuseTwice(root)
 	return root

@@ -80,7 +80,10 @@ func TestScripts(t *testing.T) {
 					"sql": s.sql, "query": s.query, "receiver": s.receiver, "received": s.received, "port": s.port, "cluster": s.cluster, "until": s.until, "copydb": s.copydb, "exits": s.exits,
 				},
 				Condition: func(name string) (bool, error) {
-					if name != "pg_dump" {
+					if major, err := strconv.Atoi(strings.TrimPrefix(name, "pg")); err == nil { // pg13: PostgreSQL 13 or later
+						return pgtest.Server(t).Major() >= major, nil
+					}
+					if name != "pg_dump" && name != "pg_recvlogical" {
 						return false, fmt.Errorf("unknown condition %q", name)
 					}
 					return pgtest.FindClient(pgtest.Server(t), name) != "", nil

@@ -103,6 +103,11 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 		}
 		return err
 	}
+	if s.repl != nil {
+		if err := s.survey.facts.OnStandby(ctx, s.repl); err != nil {
+			return environmentError(err, "")
+		}
+	}
 	if err := s.cfg.recall(ctx, s.survey.facts, s.survey.catalog); err != nil && !s.adopt {
 		return err
 	}
@@ -199,6 +204,10 @@ func (s *setup) apply(ctx context.Context, steps []cdc.Step) error {
 		return err
 	}
 	byOwner, byRole := split(steps)
+	if len(byOwner) > 0 && s.owner == s.repl && s.survey.facts.InRecovery {
+		return environmentError(errors.New("source.dsn leads to a standby: publication, identities and grants are changed on the primary"),
+			"walhook setup --dsn with the login of the tables' owner on the primary")
+	}
 	if err := s.steps(ctx, byOwner); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -40,7 +41,7 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- walhook setup of database %s, slot %s, publication %s, role %s.\n", f.Database, f.SlotName, f.PublicationName, s.role)
 	b.WriteString("-- A superuser can run it as a whole: psql -d " + f.Database + " -v ON_ERROR_STOP=1 -f setup.sql\n")
-	tell := !s.cfg.stateInSource() && !bound && len(byRole) > 0
+	tell := !s.cfg.stateInSource() && !bound && makesSlot(byRole)
 	elsewhere := tell || !s.cfg.stateInSource() && !stateReady
 	to, source := targetOf(s.cfg.State.DSN.reveal()), targetOf(s.cfg.Source.DSN.reveal())
 	toState, toSource := connectSQL(to), connectSQL(source)
@@ -57,6 +58,9 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 		return fmt.Errorf("write the state schema's SQL: %w", err)
 	}
 	lends := s.lends() && !stateReady
+	if f.InRecovery {
+		b.WriteString("-- It begins on the primary; the slot is made on the standby, once that has replayed the rest. While it is made, a superuser asks the primary\n-- to write which transactions are running: SELECT pg_log_standby_snapshot();\n")
+	}
 	if len(byOwner) > 0 || lends {
 		owner := f.DatabaseOwner
 		fmt.Fprintf(&b, "\n-- 1. As the owner of the tables and of the database (%s), or as a superuser\n", owner)
@@ -78,6 +82,9 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 			fmt.Fprintf(&b, "\n-- Back in the source, as %s\n%s", source.user, toSource)
 		}
 	}
+	if f.InRecovery && !tell && len(byRole) > 0 {
+		fmt.Fprintf(&b, "\n-- On the standby, as %s\n%s", source.user, toSource)
+	}
 	here := s.cfg.stateInSource() && !stateReady
 	if here || len(byRole) > 0 {
 		fmt.Fprintf(&b, "\n-- 2. As %s\nSET ROLE %s;\n", s.role, role)
@@ -93,7 +100,7 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	if tell {
 		fmt.Fprintf(&b, "\n-- In the state's database, as %s: where the slot begins, as this session of psql has noted\n%s%s", to.user, toState, s.bindingSQL(":'walhook_lsn'", ""))
 	}
-	if !bound && len(byRole) == 0 {
+	if !bound && !makesSlot(byRole) {
 		b.WriteString("\n-- The slot is there already, and the state does not know since when. Start with: walhook run --adopt\n")
 	}
 	if _, err := fmt.Fprint(s.app.stdout, b.String()); err != nil {
@@ -104,10 +111,10 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 
 // slotSQL makes the slot, and has a state in the same database begin where it does. For one elsewhere psql takes a note of that.
 func (s *setup) slotSQL(steps []cdc.Step, bound bool) string {
-	if bound || len(steps) == 0 {
+	if bound || !makesSlot(steps) {
 		return cdc.Script(steps)
 	}
-	call := cdc.CreateSlotCall(s.cfg.Source.Slot)
+	call := cdc.CreateSlotCall(s.cfg.Source.Slot, s.survey.facts.MakesFailover())
 	sql := "SELECT lsn AS walhook_lsn FROM " + call + " \\gset\n"
 	if s.cfg.stateInSource() {
 		sql = s.bindingSQL("lsn", call)
@@ -115,6 +122,9 @@ func (s *setup) slotSQL(steps []cdc.Step, bound bool) string {
 	return "-- The slot keeps WAL from here on until walhook has processed it; the state begins where it does.\n" +
 		"-- It waits until the transactions that are open now have ended.\nSET statement_timeout = '60s';\n" + sql
 }
+
+// makesSlot says that one of the steps makes the slot.
+func makesSlot(steps []cdc.Step) bool { return slices.ContainsFunc(steps, cdc.Step.CreatesSlot) }
 
 func (s *setup) bindingSQL(lsn, from string) string {
 	b := bindingOf(s.survey.facts, s.survey.catalog, s.cfg.Source.Slot)

@@ -32,6 +32,7 @@ type slotWatch struct {
 	guard   *cdc.Guard
 	alarms  *cdc.Alarms
 	clock   status.LagClock
+	pace    cdc.WALPace
 	warned  bool          // that the server's own limit comes first
 	tripped chan struct{} // closed when the guard has decided to act
 	verdict cdc.Health    // what it has seen then; read after tripped, as stream
@@ -94,9 +95,8 @@ func (w *slotWatch) look(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, slotEvery)
 	defer cancel()
 	health, err := w.live.Health(asking, w.slot)
-	if err == nil && (health.SystemID != w.system || health.DatabaseOID != w.database) {
-		err = fmt.Errorf("another server answers: its system identifier is %s and the database's oid %d, the state belongs to %s and %d",
-			health.SystemID, health.DatabaseOID, w.system, w.database)
+	if err == nil && !w.bound(health) {
+		err = w.another(health)
 		w.guard.Forget()
 	}
 	if ctx.Err() != nil {
@@ -108,6 +108,7 @@ func (w *slotWatch) look(ctx context.Context) {
 		look.Err = err
 	} else {
 		look.Health, look.Lag = health, w.lag(now, health)
+		w.pace.Observe(now, health)
 		w.compare(health)
 		w.judge(now, health)
 	}
@@ -116,6 +117,15 @@ func (w *slotWatch) look(ctx context.Context) {
 		w.report(w.alarms.Look(look))
 	}
 	w.note(look)
+}
+
+// bound says that the server is the one that the slot belongs to.
+func (w *slotWatch) bound(h *cdc.Health) bool {
+	return h.SystemID == w.system && h.DatabaseOID == w.database
+}
+
+func (w *slotWatch) another(h *cdc.Health) error {
+	return fmt.Errorf("another server answers: its system identifier is %s and the database's oid %d, the state belongs to %s and %d", h.SystemID, h.DatabaseOID, w.system, w.database)
 }
 
 // compare warns once of a guard that cannot act in time.
@@ -167,14 +177,19 @@ func (w *slotWatch) note(look cdc.Look) {
 		s.Error = look.Err.Error()
 		return
 	}
-	s.At, s.Error, s.CurrentWAL = look.At, "", h.End
+	s.At, s.Error, s.Missing, s.CurrentWAL = look.At, "", false, h.End
 	s.Retained, s.Behind, s.BehindFor, s.Headroom = h.Retained, h.Behind, look.Lag, -1
-	s.Active, s.WALStatus = false, ""
+	s.Active, s.WALStatus, s.Reason, s.Restart, s.Confirmed, s.InactiveSince, s.CatalogAge, s.Failover = false, "", "", 0, 0, time.Time{}, 0, false
+	s.Spilled, s.Written, s.Growth = h.Spilled, w.pace.Written(), w.pace.Growth()
 	if h.Slot == nil {
-		s.Error = "there is no such slot"
+		s.Error, s.Missing = "there is no such slot", true
 		return
 	}
-	s.Active, s.WALStatus, s.Headroom = h.Slot.PID != 0, h.Slot.WALStatus, h.Slot.SafeBytes
+	s.Active, s.WALStatus, s.Headroom = h.Slot.PID != 0, h.Slot.WALStatus, h.Safe()
+	s.Reason, s.Restart, s.Confirmed, s.CatalogAge, s.Failover = h.Slot.Reason, h.Slot.Restart, h.Slot.Confirmed, h.Slot.CatalogAge, h.Slot.Failover
+	if !s.Active {
+		s.InactiveSince = h.Slot.InactiveSince
+	}
 	if h.Slot.Lost() {
 		s.WALStatus = "lost"
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"walhook/cdc"
 	"walhook/state"
 	"walhook/status"
 )
@@ -84,13 +85,38 @@ func (c *Config) ask(ctx context.Context) (*status.Document, error) {
 	if err != nil {
 		return nil, environmentError(err, "")
 	}
+	images, err := db.ImageStates(ctx)
+	if err != nil {
+		return nil, environmentError(err, "")
+	}
 	doc := status.Offline(time.Now(), c.infoOf(currentBuild().Version, time.Now()), endpoints, rules, position)
 	for i := range reserved {
 		if reserved[i].Made() {
 			doc.Reserved = append(doc.Reserved, reservedOf(&reserved[i]))
 		}
 	}
+	if b, bound, err := db.Bound(ctx); err == nil && bound {
+		doc.SetSlot(c.lookAtSlot(ctx, b))
+	}
+	doc.Images = images
 	return &doc, nil
+}
+
+// lookAtSlot asks the source itself, since no process watches the slot. What it cannot see is part of the answer.
+func (c *Config) lookAtSlot(ctx context.Context, b state.Binding) status.SlotState {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	w, err := newSlotWatch(slotWatchConfig{dsn: c.Source.DSN.reveal(), slot: c.Source.Slot, system: b.SystemID, database: b.DatabaseOID})
+	if err != nil {
+		return status.SlotState{Error: err.Error(), Headroom: -1}
+	}
+	defer w.live.Close()
+	health, err := w.live.Health(ctx, w.slot)
+	if err == nil && !w.bound(health) {
+		health, err = nil, w.another(health)
+	}
+	w.note(cdc.Look{At: time.Now(), Health: health, Err: err})
+	return w.state()
 }
 
 // askProcess asks the running process. asked is false when nobody answered at all.
@@ -175,11 +201,6 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 	}
 	if d.Live {
 		fmt.Fprintf(facts, "lag\t%s, %s\n", status.Bytes(d.Position.LagBytes), status.Age(seconds(d.Position.LagSeconds)))
-		kept := status.Bytes(d.Source.Retained) + " of WAL kept"
-		if d.Source.Headroom != nil {
-			kept += ", " + status.Bytes(*d.Source.Headroom) + " until the slot is lost"
-		}
-		fmt.Fprintf(facts, "slot\t%s\n", kept)
 		for _, alarm := range d.Source.Alarms {
 			fmt.Fprintf(facts, "alarm\t%s%s\n", alarm.Message, ago(", since ", d.At, alarm.Since))
 			if alarm.Hint != "" {
@@ -190,11 +211,17 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 			fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
 		}
 	}
+	for _, line := range slotLines(d) {
+		fmt.Fprintln(facts, line)
+	}
 	if d.State.Error != "" {
 		fmt.Fprintf(facts, "state\t%s\n", d.State.Error)
 	}
 	for _, line := range noticeLines(d) {
 		fmt.Fprintf(facts, "%s\n", line)
+	}
+	for _, line := range append(d.ResyncLines(), d.ImageLines()...) {
+		fmt.Fprintln(facts, line)
 	}
 	for _, line := range queueLines(d) {
 		fmt.Fprintf(facts, "queue\t%s\n", line)

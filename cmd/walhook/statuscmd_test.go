@@ -35,6 +35,14 @@ func TestPrintStatus(t *testing.T) {
 			d.Endpoints = []status.Endpoint{{EndpointState: status.EndpointState{Name: "erp", FlowState: flow}, Configured: true}}
 		}
 	}
+	slot := func(change func(*status.SlotState)) func(*status.Document) {
+		return func(d *status.Document) {
+			s := status.SlotState{At: now, Active: true, WALStatus: "extended", Failover: true, Retained: 2 << 30, Headroom: 1 << 30, Restart: 0x1000, Growth: 1 << 20, Written: 2 << 20,
+				Guard: &status.SlotGuard{MaxRetained: 20 << 30, Action: "stop"}}
+			change(&s)
+			d.SetSlot(s)
+		}
+	}
 	stream := func(connected bool) func(*status.Document) {
 		return func(d *status.Document) {
 			d.Source.Connected, d.Source.LastError, d.Source.LastErrorAt = connected, "failed to connect", now.Add(-11*time.Second)
@@ -57,6 +65,13 @@ func TestPrintStatus(t *testing.T) {
 		"failing":              {live(breaker("timeout")), "", "failing: timeout", "resumed"},
 		"rule, nothing parked": {live(rule(0)), "", "RULE", "no number"},
 		"rule, parked":         {live(rule(1)), "", "no number, 1 min 0 s ago", "figures"},
+		"slot": {live(slot(func(*status.SlotState) {})), "",
+			"active, extended, failover; 2.0 GiB of WAL kept from 0/1000, growing by 1.0 MiB/s\nslot      1.0 GiB until the slot is lost (safe_wal_size); 18.0 GiB until the slot guard acts; reached in 17 min 4 s at the present rate\nslot      the server writes 2.0 MiB/s of WAL; walhook may be away for 8 min 32 s at this rate", "nobody"},
+		"slot without limits": {live(slot(func(s *status.SlotState) { s.Headroom, s.Guard, s.Growth = -1, nil, 0 })), "",
+			"no limit on the server (max_slot_wal_keep_size)\nslot      the server writes 2.0 MiB/s of WAL\n", "reached"},
+		"slot that nobody reads": {live(slot(func(s *status.SlotState) { s.Active, s.InactiveSince = false, now.Add(-time.Hour) })), "", "nobody streams from it, since 1 h 0 min, extended", "active,"},
+		"slot, lost":             {live(slot(func(s *status.SlotState) { s.WALStatus, s.Reason = "lost", "wal_removed" })), "", "lost: wal_removed", "kept"},
+		"slot, not seen":         {live(func(d *status.Document) { d.SetSlot(status.SlotState{Error: "no route", Headroom: -1}) }), "", "slot      not seen: no route", "kept"},
 		"detached": {live(func(d *status.Document) { d.State = status.StateInfo{Error: "away", At: now.Add(-67 * time.Second)} }), "",
 			"as of 09:20:00 UTC, ", "not running"},
 		"no upgrade": {live(func(*status.Document) {}), "", "ready", "modules"},

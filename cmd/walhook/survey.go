@@ -24,6 +24,7 @@ type survey struct {
 	facts   *cdc.Facts
 	since   cdc.LSN // end of WAL before any of it was read: what was committed later may not be in it
 
+	images []*catalog.Table // that images are kept of
 	unfit  []*rules.Unfit   // rules that do not fit; none unless the process went on while the schema changed
 	tables []*catalog.Table // that rules watch or look into
 	sum    [32]byte         // of what the catalog says of these
@@ -63,15 +64,20 @@ func (c *Config) understand(ctx context.Context, conn *pgx.Conn, running bool) (
 			return nil, err
 		}
 	}
+	var problems []error
+	if s.images, problems = c.imageTables(s.catalog); len(problems) > 0 && !running {
+		return nil, errors.Join(problems...)
+	}
 	for _, n := range s.rules.Needs() {
 		s.tables = append(s.tables, n.Table)
 	}
+	s.tables = append(s.tables, s.images...)
 	s.tables = append(s.tables, s.rules.Related()...)
 	for _, r := range s.rules.Scheduled() {
 		s.tables = append(s.tables, r.Table)
 	}
 	s.sum = s.catalog.Sum(s.tables)
-	s.needs = append(scheduleNeeds(s.rules, needsOf(s.rules)), identityNeeds(s.catalog)...)
+	s.needs = append(scheduleNeeds(s.rules, imageNeeds(s.images, needsOf(s.rules))), identityNeeds(s.catalog)...)
 	s.needs = loginNeeds(s.catalog, logins, s.needs)
 	s.needs = spareSecrets(s.catalog, upgradeNeeds(s.rules, s.catalog, registryNeeds(s.catalog, s.needs)))
 	return s, nil
@@ -83,6 +89,7 @@ func (s *survey) inspect(ctx context.Context, conn *pgx.Conn, c *Config, role st
 	if err == nil {
 		c.nameSources(s.facts.Database, s.catalog.Odoo != nil)
 		s.facts.Messages = messageNeeds(s.rules)
+		s.facts.Failover = c.Source.Failover
 	}
 	return environmentError(err, "")
 }

@@ -58,6 +58,9 @@ func (t *teardown) plan(ctx context.Context) (*teardownPlan, error) {
 	if err != nil {
 		return nil, environmentError(err, "")
 	}
+	if err := facts.OnStandby(ctx, t.repl); err != nil {
+		return nil, environmentError(err, "")
+	}
 	p := &teardownPlan{Database: facts.Database, Steps: []plannedStep{}, Processes: []teardownInTheWay{}}
 	p.steps, p.Left = cdc.TeardownSteps(facts, t.role)
 	if p.Left == nil {

@@ -63,6 +63,7 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 		Enqueued: func(deliveries, parked, lanes int, took time.Duration) {
 			log.Debug().Int("deliveries", deliveries).Int("parked", parked).Int("lanes", lanes).Dur("took_ms", took).Msg("enqueued")
 		},
+		Staged:  func(stage delivery.Stage, took time.Duration) { p.server.Stage(stage, took) },
 		Upgrade: p.noteUpgrade,
 		Parked: func(e *delivery.Parked) {
 			if e.Held {
@@ -76,6 +77,9 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 			log.Error().Str("id", e.ID).Str("rule", e.Rule).Str("model", e.Model).Str("record", e.Record).Stringer("lsn", e.CommitLSN).
 				Str("error", e.Error).Str("hint", hint).Msg("event parked")
 		},
+		ImageFailed: func(err error) {
+			withHint(log.Error(), err).Msg("the image of a row could not be read: what it was before is not known")
+		},
 		RelatedFailed: func(err error) { withHint(log.Error(), err).Msg("related rows could not be read") },
 	}
 }
@@ -84,6 +88,9 @@ func (p *pipeline) ingestTrace() delivery.IngestTrace {
 func (p *pipeline) engineTrace() delivery.Trace {
 	log := p.log
 	return delivery.Trace{
+		Sent: func(d *delivery.Delivery, waited, took, whole time.Duration) {
+			p.server.Sent(d.Endpoint, waited, took, whole)
+		},
 		AttemptDone: func(d *delivery.Delivery, a *delivery.Attempt, o delivery.Outcome) {
 			p.server.Attempt(d.Endpoint, string(o.Result), a.Total)
 			var e *zerolog.Event

@@ -59,7 +59,7 @@ CREATE TABLE account_move (
 );
 
 INSERT INTO ir_module_module (name, state, latest_version) VALUES ('base', 'installed', '18.0.1.3'), ('sale', 'installed', '18.0.1.2'), ('account', 'installed', '18.0.1.3');
-INSERT INTO ir_config_parameter (key, value) VALUES ('database.uuid', gen_random_uuid()::text), ('database.create_date', now()::timestamp(0)::text);
+INSERT INTO ir_config_parameter (key, value) VALUES ('database.uuid', md5(random()::text || clock_timestamp()::text)::uuid::text), ('database.create_date', now()::timestamp(0)::text);
 INSERT INTO ir_model (model, name) VALUES
     ('ir.model', '{"en_US": "Models"}'), ('res.users', '{"en_US": "User"}'), ('res.partner', '{"en_US": "Contact"}'), ('product.template', '{"en_US": "Product"}'),
     ('sale.order', '{"en_US": "Sales Order"}'), ('sale.order.line', '{"en_US": "Sales Order Line"}'), ('account.move', '{"en_US": "Journal Entry"}');

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"walhook/status"
+)
+
+// slotLines tells of the slot and of WAL in the terms of pg_replication_slots; none when nobody has looked at it.
+func slotLines(d *status.Document) (lines []string) {
+	s := &d.Source
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf("slot\t"+format, args...)) }
+	if s.SlotAt.IsZero() {
+		if s.SlotError != "" {
+			add("not seen: %s", s.SlotError)
+		}
+		return lines
+	}
+	if s.Missing {
+		add("%s", s.SlotError)
+		return lines
+	}
+	if s.SlotError != "" {
+		add("last seen %s: %s", strings.TrimSpace(ago("", d.At, s.SlotAt)), s.SlotError)
+	}
+	if s.WALStatus == "lost" {
+		reason := s.Reason
+		if reason == "" {
+			reason = "it fell further behind than max_slot_wal_keep_size allows"
+		}
+		add("lost: %s", reason)
+		return lines
+	}
+	use := "nobody streams from it"
+	if s.Active {
+		use = "active"
+	} else if !s.InactiveSince.IsZero() {
+		use += ago(", since ", d.At, s.InactiveSince)
+		use = strings.TrimSuffix(use, " ago")
+	}
+	if s.WALStatus != "" {
+		use += ", " + s.WALStatus
+	}
+	if s.Failover {
+		use += ", failover"
+	}
+	text := use + "; " + status.Bytes(s.Retained) + " of WAL kept"
+	if s.Restart != "" {
+		text += " from " + s.Restart
+	}
+	if s.Growth > 0 {
+		text += fmt.Sprintf(", growing by %s/s", status.Bytes(int64(s.Growth)))
+	}
+	add("%s", text)
+	var limits []string
+	if s.Headroom != nil {
+		limits = append(limits, status.Bytes(*s.Headroom)+" until the slot is lost (safe_wal_size)")
+	} else {
+		limits = append(limits, "no limit on the server (max_slot_wal_keep_size)")
+	}
+	if g := s.Guard; g != nil {
+		limits = append(limits, fmt.Sprintf("%s until the slot guard acts", status.Bytes(max(g.MaxRetained-s.Retained, 0))))
+	}
+	if s.LimitSeconds != nil {
+		limits = append(limits, "reached in "+longAge(*s.LimitSeconds)+" at the present rate")
+	}
+	add("%s", strings.Join(limits, "; "))
+	if s.Written > 0 {
+		text := fmt.Sprintf("the server writes %s/s of WAL", status.Bytes(int64(s.Written)))
+		if s.StandstillSeconds != nil {
+			text += "; walhook may be away for " + longAge(*s.StandstillSeconds) + " at this rate"
+		}
+		add("%s", text)
+	}
+	return lines
+}
+
+// longAge writes a time to come. Beyond a year nobody plans.
+func longAge(s float64) string {
+	d := seconds(s)
+	if d > 365*24*time.Hour {
+		return "more than a year"
+	}
+	return status.Age(d)
+}
