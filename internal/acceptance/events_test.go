@@ -17,6 +17,7 @@ import (
 // transaction, and nothing does that was rolled back.
 func TestScheduleAndMessages(t *testing.T) {
 	t.Parallel()
+	pgtest.Needs(t, 14, "logical messages in pgoutput")
 	const records = 1100
 	super := pgtest.Database(t)
 	pgtest.Exec(t, super, fmt.Sprintf(`CREATE TABLE task (id int PRIMARY KEY, name text, due date, done bool NOT NULL DEFAULT false);

@@ -46,7 +46,7 @@ func TestGiantTransaction1MFewMatch(t *testing.T) {
 	giant{rows: 1_000_000, every: 10_000, live: 10_000, kills: []kill{{failpoint.Spill, 300}, {failpoint.Merge, 1}}}.run(t)
 }
 
-// Half a million deliveries wait for an endpoint that is dead: one answers 500, one refuses connections. walhook is
+// A million deliveries wait for an endpoint that is dead: one answers 500, one refuses connections. walhook is
 // killed and started again in that state, and goes on with what is new.
 func TestBacklog(t *testing.T) {
 	long(t)
@@ -61,7 +61,7 @@ func TestBacklog(t *testing.T) {
 			return "http://" + l.Addr().String()
 		},
 	} {
-		t.Run(name, func(t *testing.T) { backlog(t, 500_000, dead) })
+		t.Run(name, func(t *testing.T) { backlog(t, 1_000_000, dead) })
 	}
 }
 

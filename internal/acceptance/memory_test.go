@@ -36,6 +36,7 @@ type giantFixture struct {
 	conn       *pgx.Conn
 	in         *harness.Installation
 	temp       string // temp_dir
+	tags       string // of the program
 	live, dead *sink
 
 	began   time.Time
@@ -53,7 +54,7 @@ func newGiantFixture(t *testing.T) *giantFixture {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skipf("memory is read from /proc: %v", err)
 	}
-	f := &giantFixture{t: t, super: pgtest.Database(t), live: newSink(t), dead: newSink(t), temp: t.TempDir()}
+	f := &giantFixture{t: t, tags: "failpoint", super: pgtest.Database(t), live: newSink(t), dead: newSink(t), temp: t.TempDir()}
 	f.conn = pgtest.Connect(t, f.super)
 	f.exec("SET jit = off; SET work_mem = '256MB'") // for the oracle
 	f.logFile = filepath.Join(t.TempDir(), "log")
@@ -67,8 +68,8 @@ func (f *giantFixture) exec(sql string) {
 	}
 }
 
-// install makes tables with so many rows, as wide as a small Odoo record, and sets walhook up.
-func (f *giantFixture) install(rows int, config string) {
+// install makes tables with so many rows, as wide as a small Odoo record, and more, and sets walhook up.
+func (f *giantFixture) install(rows int, config string, more ...string) {
 	f.t.Helper()
 	pgtest.Exec(f.t, f.super, fmt.Sprintf(`
 		CREATE TABLE thing (id int PRIMARY KEY, name text NOT NULL, qty int NOT NULL, price numeric, state text, note text, ref text,
@@ -78,7 +79,10 @@ func (f *giantFixture) install(rows int, config string) {
 		INSERT INTO thing SELECT i, 'thing ' || i, 0, i / 7.0, 'draft', repeat('n', 80), 'REF/' || i, i %% 1000, true, '2026-01-01', '2026-01-01', '{1,2,3}'
 			FROM generate_series(1, %d) i;
 		CREATE UNLOGGED TABLE before AS TABLE thing`, rows))
-	f.in = harness.Install(f.t, f.super, harness.Options{Tags: "failpoint", Source: fmt.Sprintf("temp_dir = %q\nidle_advance = \"1s\"\n[log]\nlevel = \"warn\"", f.temp), Config: config})
+	for _, sql := range more {
+		pgtest.Exec(f.t, f.super, sql)
+	}
+	f.in = harness.Install(f.t, f.super, harness.Options{Tags: f.tags, Source: fmt.Sprintf("temp_dir = %q\nidle_advance = \"1s\"\n[log]\nlevel = \"warn\"", f.temp), Config: config})
 	f.in.Must("setup", "--dsn", f.in.Owner)
 	f.began = time.Now()
 }

@@ -97,7 +97,7 @@ func newNeighbour(t *testing.T, name string, apart bool) *neighbour {
 	n.installation = install(t, server.DSN(name), &receiver{Server: n.got.Server}, rules)
 	if apart {
 		n.do("CREATE DATABASE " + name + "_state OWNER walhook_" + name)
-		t.Cleanup(func() { n.do("DROP DATABASE " + name + "_state WITH (FORCE)") })
+		t.Cleanup(func() { pgtest.DropDatabase(t, server.DSN("postgres"), name+"_state") })
 	}
 	n.do("ALTER ROLE owner_" + name + " CREATEDB; GRANT walhook_" + name + " TO owner_" + name)
 	n.odoo = pgtest.Connect(t, server.DSNFor("owner_"+name, "", "postgres"))

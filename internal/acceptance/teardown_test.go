@@ -75,7 +75,10 @@ func teardownRules(tables ...string) string {
 // and also when half of it is gone already.
 func TestTeardownLeavesNothing(t *testing.T) {
 	t.Parallel()
-	all := []string{"plain", "fully", "never", "By Index", "parted"}
+	all := []string{"plain", "fully", "never", "By Index"}
+	if pgtest.Server(t).Major() >= 13 { // else partitioned tables cannot be published
+		all = append(all, "parted")
+	}
 	for _, c := range []struct {
 		name   string
 		apart  bool
@@ -100,7 +103,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 			if err != nil {
 				in.t.Fatal(err)
 			}
-			pgtest.Exec(in.t, pgtest.Server(in.t).DSN("postgres"), "DROP DATABASE "+cfg.Database+"_state WITH (FORCE)")
+			pgtest.DropDatabase(in.t, pgtest.Server(in.t).DSN("postgres"), cfg.Database+"_state")
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -121,7 +124,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 			admin := pgtest.Server(t).DSN("postgres")
 			if c.apart {
 				pgtest.Exec(t, admin, "CREATE DATABASE "+db+"_state OWNER walhook_"+db)
-				t.Cleanup(func() { pgtest.Exec(t, admin, "DROP DATABASE IF EXISTS "+db+"_state WITH (FORCE)") })
+				t.Cleanup(func() { pgtest.DropDatabase(t, admin, db+"_state") })
 			}
 			if c.member {
 				pgtest.Exec(t, super, "GRANT walhook_"+db+" TO owner_"+db)

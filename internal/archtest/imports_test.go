@@ -34,14 +34,16 @@ var allowed = map[string]struct{ own, third []string }{
 	"internal/harness":    {own: []string{"internal/pgserver", "internal/pgtest"}},
 	"internal/acceptance": {own: []string{"internal/harness", "internal/pgtest"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"internal/torture":    {},
+	"internal/storm":      {},
 	"internal/fencing":    {},
 	"internal/survival":   {},
 	"internal/receivers":  {},
 	"internal/bench":      {},
+	"internal/matrix":     {own: []string{"internal/pgserver"}},
 }
 
 // testOnly are packages that nothing but tests may import.
-var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/harness", "internal/acceptance", "internal/torture", "internal/fencing", "internal/survival", "internal/receivers", "internal/bench"}
+var testOnly = []string{"internal/pgtest", "internal/archtest", "internal/harness", "internal/acceptance", "internal/torture", "internal/storm", "internal/fencing", "internal/survival", "internal/receivers", "internal/bench"}
 
 const maxLines = 400
 

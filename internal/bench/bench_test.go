@@ -33,9 +33,12 @@ var scenarios = []struct {
 	{"e", (*bench).waiting},
 	{"f", (*bench).besideIdle},
 	{"g", (*bench).related},
+	{"h", (*bench).wal},
+	{"j", (*bench).start},
+	{"k", (*bench).images},
 }
 
-// TestBench is the long form: WALHOOK_BENCH names the scenarios. BENCH_ROUNDS, BENCH_EVENTS, BENCH_RECORDS and BENCH_SECONDS change its size,
+// TestBench is the long form: WALHOOK_BENCH names the scenarios. BENCH_ROUNDS, BENCH_EVENTS, BENCH_RECORDS, BENCH_ROWS and BENCH_SECONDS change its size,
 // BENCH_JSON names a file for the figures, and BENCH_RECEIVER=net/http makes the receiver an ordinary one.
 func TestBench(t *testing.T) {
 	chosen := os.Getenv("WALHOOK_BENCH")

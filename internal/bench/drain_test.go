@@ -103,6 +103,7 @@ func (w *world) drain(events int, path string, concurrency int) (d drained) {
 	if err := conn.Close(w.t.Context()); err != nil {
 		w.t.Error(err)
 	}
+	w.passed(events)
 	l.stop()
 	return d
 }

@@ -19,7 +19,7 @@ import (
 const envRole = "WALHOOK_BENCH_ROLE"
 
 // roles are what a child can be. Each works until its standard input ends, which it does with its parent too.
-var roles = map[string]func() error{"receiver": beReceiver, "floor": beFloor, "queue": beQueue, "keeper": beKeeper}
+var roles = map[string]func() error{"receiver": beReceiver, "floor": beFloor, "queue": beQueue, "keeper": beKeeper, "reader": beReader, "starter": beStarter}
 
 func TestMain(m *testing.M) {
 	role := os.Getenv(envRole)

@@ -15,6 +15,7 @@ const streamRate = 200
 func (b *bench) stream() {
 	s := b.report.scenario("c", "%d transactions a second for %d s: ms from commit to receipt. \"acknowledged\": since the writer had its COMMIT answered; \"written\": since the commit record was made, before its fsync",
 		streamRate, b.seconds)
+	stages := b.report.scenario("c2", "of these, walhook's own histograms: receive from the commit until read, decode until the batch's turn, match until planned, commit to the state, queue until the request, send until the answer")
 	for range b.rounds {
 		b.mark()
 		b.reset()
@@ -26,6 +27,9 @@ func (b *bench) stream() {
 		b.reset()
 		l := b.walhook(endpoint("a", "/ok/walhook", 16))
 		s.add("walhook", b.latency("/ok/walhook", 0, b.seconds, l.alive)...)
+		for _, name := range stageNames { // of the transactions before the measured ones, too: they are few
+			stages.add(name, b.staged(nil)[name]...)
+		}
 		l.stop()
 	}
 	s.target("p50 in ms", s.median("walhook", "p50 acknowledged"), false, 2)

@@ -44,6 +44,7 @@ type world struct {
 	role     string // of walhook in the database
 	source   string // more of the section [source]
 	rule     string // what a rule sends of sale orders, if the world has these; otherwise rules watch items
+	rules    string // the rules, if they are neither
 
 	prepared func() func() // called before walhook drains a backlog, and what it returns afterwards; may be nil
 }
@@ -90,7 +91,7 @@ func startWorld(t *testing.T, durable bool) *world {
 func (w *world) install() {
 	t := w.t
 	t.Helper()
-	w.in = harness.Install(t, w.server.DSN(database), harness.Options{Server: w.server, Config: w.tail(endpoint("ok", "/ok/a", 16))})
+	w.in = harness.Install(t, w.server.DSN(database), harness.Options{Server: w.server, Config: w.tail(endpoint("a", "/ok/a", 16))})
 	pgtest.Exec(t, w.server.DSN("postgres"), "CREATE DATABASE "+state+" OWNER "+w.role)
 	w.in.Must("setup", "--dsn", w.in.Owner)
 	pgtest.Exec(t, w.server.DSN("postgres"), "ALTER DATABASE "+state+" RENAME TO "+pristine)
@@ -113,8 +114,11 @@ func (w *world) tail(endpoints ...string) string {
 	if w.rule != "" {
 		watched, more = `model = "sale.order"`, w.rule
 	}
-	return fmt.Sprintf("[state]\ndsn = %q\n%s\n[[rules]]\nname = \"item\"\n%s\non = [\"create\", \"write\"]\nendpoints = [%s]\n%s\n",
-		w.server.DSNFor(w.role, "", state), strings.ReplaceAll(strings.Join(endpoints, "\n"), "{{receiver}}", w.addr), watched, strings.Join(names, ", "), more)
+	head := fmt.Sprintf("[state]\ndsn = %q\n%s\n", w.server.DSNFor(w.role, "", state), strings.ReplaceAll(strings.Join(endpoints, "\n"), "{{receiver}}", w.addr))
+	if w.rules != "" {
+		return head + w.rules
+	}
+	return head + fmt.Sprintf("[[rules]]\nname = \"item\"\n%s\non = [\"create\", \"write\"]\nendpoints = [%s]\n%s\n", watched, strings.Join(names, ", "), more)
 }
 
 // exec runs statements as the superuser, each in a transaction of its own.

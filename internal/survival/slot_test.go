@@ -152,6 +152,7 @@ func testGuardStops(t *testing.T, source *pgserver.Server) {
 // is attached when that happens, and the server ends it in the same words as an administrator does.
 func TestSlotInvalidated(t *testing.T) {
 	t.Parallel()
+	pgtest.Needs(t, 13, "max_slot_wal_keep_size")
 	source := ownServer(t, map[string]string{"max_slot_wal_keep_size": "128MB"})
 	p, q := harness.NewProxy(t, sharedServer(t)), harness.NewProxy(t, addressOf(source))
 	w := newWorld(t, options{source: source, dialState: p.Through, dialSource: q.Through, config: `guard = { max_retained = "1GiB", action = "stop", after = "3s" }`})
