@@ -18,16 +18,26 @@ demo: build ## Play a short business day on a private PostgreSQL and watch the w
 .PHONY: test
 test: lint test-race demo ## Run everything: lint, all tests with the race detector, the demo
 
+# These drive the built program as a child process: the race detector would watch the tests only.
+DRIVERS := acceptance|bench|fencing|receivers|storm|survival|torture
 .PHONY: test-race
-test-race:
-	$(GO) test -race -vet=off -p 3 -timeout 8m ./... # lint has vetted
+test-race: # lint has vetted
+	@all=$$($(GO) list ./...); \
+	$(GO) test -race -vet=off -p 2 -timeout 9m $$(echo "$$all" | grep -vE '/internal/($(DRIVERS))$$') & inside=$$!; \
+	$(GO) test -vet=off -p 2 -timeout 9m $$(echo "$$all" | grep -E '/internal/($(DRIVERS))$$'); outside=$$?; \
+	wait $$inside && exit $$outside
 
 .PHONY: test-short
 test-short: ## Run the tests without the race detector
 	$(GO) test -timeout 5m ./...
 
+PG ?=
+.PHONY: test-matrix
+test-matrix: ## Run the tests against PostgreSQL 12 to 18, fetched with npm (PG=12,17 chooses, SHORT=1, PKG=./cdc, RUN=TestX)
+	$(GO) run ./internal/matrix -pg '$(PG)' $(if $(SHORT),-short) -pkg '$(PKG)' -run '$(RUN)' -race '$(RACE)'
+
 .PHONY: giant
-giant: ## Measure memory with transactions of a million rows and 500,000 deliveries waiting (about half an hour)
+giant: ## Measure memory with transactions of up to ten million rows and a million deliveries waiting (about an hour)
 	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 3h -v -run '^(TestGiant|TestBacklog)' ./internal/acceptance
 
 .PHONY: properties
@@ -35,9 +45,13 @@ properties: ## Try many more cases of the delivery engine's properties and fault
 	WALHOOK_LONG=1 $(GO) test -race -count=1 -timeout 1h ./delivery
 
 TORTURE ?= 10m
+.PHONY: backfill-long
+backfill-long: ## A backfill of WALHOOK_ROWS (default 1,000,000) rows while they are written, walhook is killed, and others take over
+	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 3h -v -run '^TestBackfillWhileTheTableIsWritten$$' ./internal/acceptance
+
 .PHONY: torture
-torture: ## Kill walhook at every fail point and at random, for TORTURE (default 10m)
-	WALHOOK_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 24h -v -run '^TestTorture$$' ./internal/torture
+torture: ## Break everything around walhook, and walhook at every fail point, for TORTURE (default 10m; WALHOOK_TORTURE_JSON=file adds the counts up)
+	WALHOOK_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 24h -v -run '^(TestTorture|TestStorm)$$' ./internal/torture ./internal/storm
 
 .PHONY: fencing
 fencing: ## Stop the reader at every place between two commits and let another take over
@@ -80,10 +94,16 @@ fuzz: ## Fuzz every decoder, FUZZTIME each (default 20s)
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
 
-BENCH ?= abcdefg
+BENCH ?= abcdefghj
 .PHONY: bench
 bench: ## Measure walhook beside a floor and a queue table (BENCH=ab chooses scenarios, BENCH_ROUNDS, BENCH_JSON=file)
 	WALHOOK_BENCH=$(BENCH) $(GO) test -count=1 -timeout 1h -v -run '^TestBench$$' ./internal/bench
+
+PLOTS ?= docs/plots
+.PHONY: plots
+plots: ## Draw how throughput and memory grow with rules, endpoints, columns and rows in a transaction, into PLOTS (default docs/plots; 4 minutes)
+	mkdir -p $(PLOTS)
+	WALHOOK_PLOTS=$(abspath $(PLOTS)) $(GO) test -count=1 -timeout 1h -v -run '^TestPlots$$' ./internal/bench
 
 .PHONY: microbench
 microbench: ## Run the benchmarks of single functions, five times each
