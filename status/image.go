@@ -44,7 +44,11 @@ func (d *Document) ImageLines() []string {
 	if s == nil {
 		return nil
 	}
-	lines := []string{fmt.Sprintf("images\trows of %d tables, %s", len(s.Tables), Bytes(s.Bytes))}
+	tables := "1 table"
+	if n := len(s.Tables); n != 1 {
+		tables = fmt.Sprintf("%d tables", n)
+	}
+	lines := []string{fmt.Sprintf("images\trows of %s, %s", tables, Bytes(s.Bytes))}
 	for i := range s.Tables {
 		if text := s.Tables[i].Progress(); text != "" {
 			lines = append(lines, "\tbeing filled: "+text)

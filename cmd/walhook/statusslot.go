@@ -34,7 +34,7 @@ func slotLines(d *status.Document) (lines []string) {
 		return lines
 	}
 	use := "nobody streams from it"
-	if s.Active {
+	if s.Active || s.Connected { // the last look at the slot may have come before the stream
 		use = "active"
 	} else if !s.InactiveSince.IsZero() {
 		use += ago(", since ", d.At, s.InactiveSince)

@@ -117,11 +117,13 @@ func (w *wide) slot(name string) {
 	w.exec(fmt.Sprintf("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '%s'", name), fmt.Sprintf("SELECT pg_copy_logical_replication_slot('%s', '%s')", slotBase, name))
 }
 
-// flowing waits until somebody streams from a slot.
-func (w *wide) flowing(slot string, alive func()) time.Time {
+// flowing waits until somebody streams from a slot, and says when; the zero time when it is over before that was seen.
+func (w *wide) flowing(slot string, over func() bool) time.Time {
 	w.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		alive()
+		if over() {
+			return time.Time{}
+		}
 		if w.number(w.super, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND active", slot) == 1 {
 			return time.Now()
 		}
@@ -165,9 +167,15 @@ func (w *wide) ceiling() (r reading, ok bool) {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	began := w.flowing(slotFloor, func() {})
-	if err := cmd.Wait(); err != nil {
+	over := make(chan error, 1)
+	started := time.Now()
+	go func() { over <- cmd.Wait() }()
+	began := w.flowing(slotFloor, func() bool { return len(over) > 0 })
+	if err := <-over; err != nil {
 		w.t.Fatalf("pg_recvlogical: %v\n%s", err, said.String())
+	}
+	if began.IsZero() { // it had so little to read that nobody has seen it
+		began = started
 	}
 	r.seconds = time.Since(began).Seconds()
 	r.own = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
@@ -196,7 +204,7 @@ func (w *wide) walhookReads(path, rules string) (r reading) {
 	w.reset()
 	server, _ := w.meter.of(w.role)
 	l := w.walhook(endpoint("a", path, 1))
-	began := w.flowing(w.in.Slot, l.alive)
+	began := w.flowing(w.in.Slot, func() bool { l.alive(); return false })
 	own, _ := cpuOf(l.pid)
 	var s summary
 	for end := time.Now().Add(patience); s.Accepted == 0; w.ask("summary", path, &s) {
