@@ -27,6 +27,7 @@ var kinds = []kind{
 	{"messages", 7, (*writer).messages},
 	{"hot records", 14, (*writer).hotOnes},
 	{"tags", 8, (*writer).tagging},
+	{"visits", 8, (*writer).visit},
 	{"truncate", 2, (*writer).truncates},
 	{"huge", 1, (*writer).huge},
 }
@@ -362,6 +363,24 @@ func (w *writer) tagging() error {
 		return err
 	}
 	return w.remove(tags, some[:len(some)/2]...)
+}
+
+// visit writes rows whose write_date is a time.
+func (w *writer) visit() error {
+	var some []row
+	for range 1 + w.rnd.IntN(4) {
+		some = append(some, w.make(visits, 1, w.key(), words(w.rnd), null))
+	}
+	if err := w.insert(visits, some...); err != nil {
+		return err
+	}
+	if err := w.update(visits, w.some(visits, 5), []string{"qty"}, func(_ row, to func(string, string)) { to("qty", money(w.rnd)) }); err != nil {
+		return err
+	}
+	if err := w.update(visits, w.some(visits, 2), nil, func(row, func(string, string)) {}); err != nil { // write_date alone
+		return err
+	}
+	return w.remove(visits, w.some(visits, w.rnd.IntN(3))...)
 }
 
 // truncates fills a table and empties it, which makes no events of rows, and goes on.

@@ -19,7 +19,10 @@ type gap struct {
 // evidence is all that is known at the end of a round.
 type evidence struct {
 	want     []expected // in the order of the ledger
-	arrivals []arrival  // in the order of arrival
+	ledger   []line
+	lost     []span // of the ledger, while there was no slot
+	walks    []walk
+	arrivals []arrival // in the order of arrival
 	gaps     []gap
 	problems []string        // that receivers have seen at once
 	rejoined map[string]bool // lives that were overtaken by another process, and joined again under a new name
@@ -47,6 +50,7 @@ func check(v evidence) *complaints {
 	v.missing(c, places)
 	v.chains(c, places)
 	v.numbers(c)
+	v.again(c, places)
 	return c
 }
 
@@ -101,7 +105,7 @@ func (v evidence) arrived(c *complaints) map[identity]*place {
 //
 //   - an event first arrives after the one before it was accepted, or refused by an answer that is final, or together with it in one batch;
 //   - within one life of a process arrivals never go back, unless the network kept a request for so long that the sender has come again, or the
-//     batch comes again that both were in, or the process was overtaken meanwhile, and begins anew with what it had not settled.
+//     batch comes again that both were in, or the process was overtaken meanwhile, or another one has sent in the lane, and it begins anew with what was not settled.
 //
 // Earlier events of a debounced rule may stay away.
 func (v evidence) order(c *complaints, places map[identity]*place) {
@@ -117,7 +121,7 @@ func (v evidence) order(c *complaints, places map[identity]*place) {
 		lane
 		life string
 	}
-	last := map[course]int{}
+	last, by := map[course]int{}, map[lane]string{}
 	first := map[*event]bool{}
 	for _, a := range v.arrivals {
 		p := places[a.identity]
@@ -138,6 +142,10 @@ func (v evidence) order(c *complaints, places map[identity]*place) {
 				}
 				break
 			}
+		}
+		if by[l] != a.life { // a lane that was in other hands in between is gone through again from what was not settled
+			by[l] = a.life
+			delete(last, course{l, a.life})
 		}
 		if !a.late && a.fresh && !v.rejoined[a.life] {
 			of := course{l, a.life}
@@ -197,10 +205,16 @@ func (v evidence) chains(c *complaints, places map[identity]*place) {
 	last := map[story]*place{}
 	for i := range v.want {
 		p := places[v.want[i].identity]
-		if p.partial || p.got == nil || !whole[p.Rule] {
+		if p.partial || !whole[p.Rule] {
 			continue
 		}
 		s := story{lane{p.Endpoint, p.Table, p.Key}, p.Rule}
+		if p.got == nil {
+			if p.excused { // nobody was told how the record came to be as it is
+				delete(last, s)
+			}
+			continue
+		}
 		if before := last[s]; before != nil && !p.debounced && !broken[s.Table] && before.got.NewDigest != p.got.OldDigest && !p.excused {
 			c.add("broken chain: %s begins with %s, and %s ended with %s", p, p.got.OldDigest, before, before.got.NewDigest)
 		}

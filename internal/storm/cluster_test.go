@@ -21,6 +21,9 @@ type Cluster struct {
 
 	mu     sync.Mutex // of the server, whose methods may not be called concurrently
 	server *pgserver.Server
+
+	idleMu sync.Mutex
+	idle   *pgx.Conn // a superuser's, for [Cluster.Query]
 }
 
 // newCluster starts a server. Its log goes to a file of the world's folder, and the files of its database to a disk of their own unless
@@ -37,6 +40,7 @@ func newCluster(t testing.TB, dir, name string, on *disk, settings map[string]st
 	}
 	c := &Cluster{Name: name, Database: "storm", server: s}
 	t.Cleanup(func() {
+		c.hangUp()
 		if err := c.With((*pgserver.Server).Close); err != nil {
 			t.Errorf("close the %s: %v", name, err)
 		}
@@ -103,15 +107,40 @@ func (c *Cluster) connect(ctx context.Context, dsn string) (conn *pgx.Conn, err 
 	}
 }
 
-// Query reads one value.
+// Query reads one value, as the superuser and past any link. It is called many times a second: connections are used again.
 func (c *Cluster) Query(ctx context.Context, into any, sql string, args ...any) error {
+	c.idleMu.Lock()
+	conn := c.idle
+	c.idle = nil
+	c.idleMu.Unlock()
+	if conn != nil {
+		err := conn.QueryRow(ctx, sql, args...).Scan(into)
+		if err == nil {
+			c.keep(conn)
+			return nil
+		}
+		conn.Close(context.WithoutCancel(ctx)) // its server may have been restarted
+	}
 	conn, err := c.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
 	if err := conn.QueryRow(ctx, sql, args...).Scan(into); err != nil {
+		conn.Close(context.WithoutCancel(ctx))
 		return fmt.Errorf("%s: %w", sql, err)
 	}
+	c.keep(conn)
 	return nil
 }
+
+func (c *Cluster) keep(conn *pgx.Conn) {
+	c.idleMu.Lock()
+	conn, c.idle = c.idle, conn
+	c.idleMu.Unlock()
+	if conn != nil {
+		conn.Close(context.Background())
+	}
+}
+
+// hangUp closes the connection that is kept.
+func (c *Cluster) hangUp() { c.keep(nil) }

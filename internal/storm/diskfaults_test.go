@@ -34,14 +34,21 @@ func (diskFull) Inject(ctx context.Context, w *World, rnd *rand.Rand) (count int
 		}
 	}()
 	// A page that is there may hold what comes next for a while.
-	for end := time.Now().Add(10 * time.Second); count == 0 && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); count == 0 && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		n, err := noRoom(w)
 		if err != nil {
 			return 0, err
 		}
 		count = n - before
 	}
-	return count, moment(ctx, rnd, 0, 1500*time.Millisecond)
+	if count == 0 {
+		return 0, nil
+	}
+	if err := moment(ctx, rnd, 500*time.Millisecond, 2500*time.Millisecond); err != nil {
+		return count, err
+	}
+	n, err := noRoom(w) // statements that have failed
+	return n - before, err
 }
 
 // noRoom counts how often the server has said so.

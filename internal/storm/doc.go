@@ -8,6 +8,9 @@
 //	make torture                      storms for ten minutes (and internal/torture); TORTURE=1h for another time
 //	WALHOOK_STORM_SEED=7 go test      a storm with the same draws: statements per writer, and faults at the same progress
 //
+// Storms for a time draw the faults that have been seen least, so that rare and slow ones catch up; what has been seen is in the file that
+// WALHOOK_TORTURE_JSON names. A round that fails leaves its evidence behind, and says how it is repeated. Nothing of it is counted.
+//
 // # Vocabulary
 //
 //   - Action: what a writer does in one transaction. It is drawn from the seed, the writer's number and the action's.
@@ -15,5 +18,7 @@
 //   - Progress: how many actions have been done. Faults come at a progress, not at a time.
 //   - Fault: something that breaks, and is mended. It is injected once, and may count for several of its kind.
 //   - Arrival: an event in a request that reached a receiver, whatever the receiver made of it.
+//   - Walk: a backfill or a resync, which looks through rows beside the stream.
+//   - Kind: what faults are counted by; several faults may be of one kind.
 //   - Round: fresh servers, a workload, its faults, and the check.
 package storm

@@ -67,12 +67,12 @@ func parseRequest(endpoint string, header http.Header, body []byte) (all []*even
 }
 
 // parse reads an event, and finds what can't be by itself.
-func parse(endpoint string, body []byte) (*event, error) {
+func parse(endpoint string, body []byte) (_ *event, err error) {
 	var d document
 	if err := json.Unmarshal(body, &d); err != nil {
 		return nil, err
 	}
-	if len(d.Data.Omitted) > 0 && d.Data.Rule != "rolled" {
+	if len(d.Data.Omitted) > 0 && d.Data.Rule != "rolled" && !d.Data.Resync {
 		return nil, fmt.Errorf("omitted: %q", d.Data.Omitted)
 	}
 	e := &event{identity: identity{Endpoint: endpoint, Rule: d.Data.Rule, Table: d.Data.Model, Op: d.Data.Op}, XID: d.Data.XID, body: maphash.Bytes(hashSeed, body)}
@@ -107,6 +107,10 @@ func parse(endpoint string, body []byte) (*event, error) {
 		e.Lines = strings.Join(marks, " ")
 		return e, nil
 	}
+	if e.Op == "unlink" && d.Data.Resync { // nothing is known but the key
+		e.Key, err = keyOf(d.Data.ID)
+		return e, err
+	}
 	last, err := t.fromRecord(d.Data.Record)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ func parse(endpoint string, body []byte) (*event, error) {
 		first[name], changed = c.Before, true
 	}
 	switch e.Op {
-	case "create":
+	case "create", "snapshot", "resync":
 		e.New, e.NewDigest = last.written(), t.digest(last)
 	case "unlink":
 		e.Old, e.OldDigest = last.written(), t.digest(last)
@@ -143,6 +147,15 @@ func parse(endpoint string, body []byte) (*event, error) {
 	return e, nil
 }
 
+// keyOf makes a key of an id.
+func keyOf(id json.RawMessage) (key string, err error) {
+	if strings.HasPrefix(string(id), `"`) {
+		err = json.Unmarshal(id, &key)
+		return key, err
+	}
+	return string(id), nil
+}
+
 // fromRecord makes a row of a record.
 func (t *table) fromRecord(record map[string]json.RawMessage) (row, error) {
 	var r row
@@ -156,6 +169,9 @@ func (t *table) fromRecord(record map[string]json.RawMessage) (row, error) {
 	var at time.Time
 	if err := json.Unmarshal(record["write_date"], &at); err != nil {
 		return nil, fmt.Errorf("write_date: %w", err)
+	}
+	if t.timed {
+		return append(r, t.get(r, "stamp")), nil
 	}
 	return append(r, numberOf(at)), nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -58,6 +59,7 @@ var rules = []rule{
 	{name: "partners_slow", table: partners, kind: "net", ops: "cwu", endpoints: []string{"slow"}, debounced: true},
 	{name: "documents", table: documents, kind: "net", ops: "cwu", endpoints: []string{"second"}},
 	{name: "items", table: items, kind: "net", ops: "cwu", endpoints: []string{"batch"}},
+	{name: "visits", table: visits, kind: "net", ops: "cwu", endpoints: []string{"second", "batch"}},
 	{name: "scratches", table: scratches, kind: "net", ops: "cwu", endpoints: []string{"first"}},
 }
 
@@ -79,6 +81,7 @@ type line struct {
 	op             byte
 	old, new       *side
 	token, parent  string
+	at             time.Time // when its transaction began
 }
 
 // expected is an event that must arrive.
@@ -101,7 +104,7 @@ func readLedger(ctx context.Context, source *Cluster) (all []line, err error) {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, `SELECT n, l.writer, l.action, d.xid & 4294967295, tab, key, op::text, old_wd::text, old_stamp::text, old_digest, old_facts, new_wd::text, new_stamp::text, new_digest, new_facts, coalesce(parent, '')
+	rows, err := conn.Query(ctx, `SELECT n, l.writer, l.action, d.xid & 4294967295, tab, key, op::text, old_wd::text, old_stamp::text, old_digest, old_facts, new_wd::text, new_stamp::text, new_digest, new_facts, coalesce(parent, ''), d.at
 		FROM ledger l JOIN done d ON d.writer = l.writer AND d.action = l.action ORDER BY n`)
 	if err != nil {
 		return nil, err
@@ -110,7 +113,7 @@ func readLedger(ctx context.Context, source *Cluster) (all []line, err error) {
 	var xid int64
 	var tab, op string
 	var ow, os, od, of, nw, ns, nd, nf *string
-	_, err = pgx.ForEachRow(rows, []any{&l.n, &l.writer, &l.action, &xid, &tab, &l.key, &op, &ow, &os, &od, &of, &nw, &ns, &nd, &nf, &l.parent}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&l.n, &l.writer, &l.action, &xid, &tab, &l.key, &op, &ow, &os, &od, &of, &nw, &ns, &nd, &nf, &l.parent, &l.at}, func() error {
 		one := l
 		one.table, one.xid, one.op = tableNamed(tab), uint32(xid), op[0]
 		if od != nil {

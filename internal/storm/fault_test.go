@@ -27,7 +27,7 @@ type costly interface{ Costly() bool }
 // allFaults are all kinds.
 func allFaults() []Fault {
 	var all []Fault
-	for _, some := range [][]Fault{processFaults, serverFaults, sessionFaults, networkFaults, receiverFaults, ddlFaults, clockFaults, diskFaults, slotFaults} {
+	for _, some := range [][]Fault{processFaults, serverFaults, sessionFaults, networkFaults, receiverFaults, certificateFaults, ddlFaults, clockFaults, diskFaults, slotFaults, backfillFaults} {
 		all = append(all, some...)
 	}
 	return all

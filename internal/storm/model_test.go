@@ -24,6 +24,7 @@ type table struct {
 	model   string // as walhook calls it; "" for the table's own name
 	keys    int    // the first so many columns are the primary key
 	columns []column
+	timed   bool // write_date is the time of the transaction: stamp is the number of the last write
 }
 
 func columnsOf(text string) (all []column) {
@@ -35,16 +36,17 @@ func columnsOf(text string) (all []column) {
 }
 
 var (
-	partners  = &table{"res_partner", "res.partner", 1, columnsOf("id:i name:t email:t credit:n data:j comment:t")}
-	orders    = &table{"sale_order", "sale.order", 1, columnsOf("id:i name:t state:t partner_id:i note:t amount_total:n meta:j date_order:d active:b")}
-	lines     = &table{"sale_order_line", "sale.order.line", 1, columnsOf("id:i order_id:i name:t product_uom_qty:n price_unit:f extra:j")}
-	tags      = &table{"sale_order_tag_rel", "", 2, columnsOf("order_id:i tag_id:i weight:n")}
-	documents = &table{"document", "", 1, columnsOf("code:t title:t body:t")}
-	items     = &table{"item", "", 1, columnsOf("id:i name:t qty:n")}
-	scratches = &table{"scratch", "", 1, columnsOf("id:i name:t")}
+	partners  = &table{"res_partner", "res.partner", 1, columnsOf("id:i name:t email:t credit:n data:j comment:t"), false}
+	orders    = &table{"sale_order", "sale.order", 1, columnsOf("id:i name:t state:t partner_id:i note:t amount_total:n meta:j date_order:d active:b"), false}
+	lines     = &table{"sale_order_line", "sale.order.line", 1, columnsOf("id:i order_id:i name:t product_uom_qty:n price_unit:f extra:j"), false}
+	tags      = &table{"sale_order_tag_rel", "", 2, columnsOf("order_id:i tag_id:i weight:n"), false}
+	documents = &table{"document", "", 1, columnsOf("code:t title:t body:t"), false}
+	items     = &table{"item", "", 1, columnsOf("id:i name:t qty:n"), false}
+	visits    = &table{"visit", "", 1, columnsOf("id:i name:t qty:n"), true}
+	scratches = &table{"scratch", "", 1, columnsOf("id:i name:t"), false}
 )
 
-var tables = []*table{partners, orders, lines, tags, documents, items, scratches}
+var tables = []*table{partners, orders, lines, tags, documents, items, visits, scratches}
 
 func tableNamed(name string) *table {
 	for _, t := range tables {
@@ -86,6 +88,14 @@ func (t *table) number(r row, name string) int64 {
 		panic(fmt.Sprintf("%s.%s: %v", t.name, name, err))
 	}
 	return n
+}
+
+// writeDate is what a row's write_date is set to, as SQL.
+func (t *table) writeDate(r row) string {
+	if t.timed {
+		return "(now() AT TIME ZONE 'UTC')"
+	}
+	return timestamp(r.written()) + "::timestamp"
 }
 
 // key is the primary key: one text, or several with commas.

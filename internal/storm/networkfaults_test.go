@@ -64,7 +64,7 @@ type poisoned struct {
 	direction string
 }
 
-func (p poisoned) Name() string { return fmt.Sprintf("%s, %s", p.toxic.name, p.to) }
+func (p poisoned) Name() string { return fmt.Sprintf("%s, %s %s", p.toxic.name, p.to, p.direction) }
 
 func (p poisoned) Weight() int { return 3 }
 
@@ -75,7 +75,7 @@ func (p poisoned) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, er
 	if err != nil {
 		return 0, err
 	}
-	err = moment(ctx, rnd, 300*time.Millisecond, 2500*time.Millisecond)
+	err = moment(ctx, rnd, 150*time.Millisecond, 1200*time.Millisecond)
 	if fail := heal(); err == nil {
 		err = fail
 	}

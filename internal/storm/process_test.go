@@ -96,7 +96,7 @@ func (p *Process) run() {
 		p.cmd, p.last = nil, cmd.ProcessState
 		close(ended)
 		p.mu.Unlock()
-		time.Sleep(50 * time.Millisecond) // what ends at once again is not to take all of the machine
+		time.Sleep(150 * time.Millisecond) // what ends at once again is not to take all of the machine
 	}
 }
 
@@ -184,6 +184,15 @@ func (p *Process) Odd() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.odd...)
+}
+
+// life is what the process has written in a life, which a line of [Process.Odd] begins with.
+func (p *Process) life(odd string) string {
+	name, _, _ := strings.Cut(odd, ": ")
+	_, n, _ := strings.Cut(name, ".")
+	_, text, _ := strings.Cut(p.Log(1<<30), "--- life "+n+", ")
+	text, _, _ = strings.Cut(text, "--- life ")
+	return text
 }
 
 // Log is the end of what the process has written in all its lives.

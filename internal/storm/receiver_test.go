@@ -20,12 +20,13 @@ import (
 // timeout is the endpoints'. It is long, so that only a receiver that means to be too late is.
 const timeout = 5 * time.Second
 
-// Receivers is a server with an endpoint on each path: "first", "second", "third" (on_dead hold), "batch", "slow" (debounced). It checks at once what
+// Receivers is a server with an endpoint on each path: "first", "second" (by TLS), "third" (on_dead hold), "batch", "slow" (debounced). It checks at once what
 // can be told from one request, and keeps the rest for the check at the end.
 type Receivers struct {
 	*httptest.Server
 	t     testing.TB
-	tally *tally
+	tally *harness.Tally
+	faces *faces
 
 	mu       sync.Mutex
 	rnd      *rand.Rand
@@ -95,10 +96,12 @@ type arrival struct {
 // openLane is a record that an endpoint has in hand, from one life of a process.
 type openLane struct{ endpoint, table, key, life string }
 
-func newReceivers(t testing.TB, seed uint64, counts *tally) *Receivers {
-	r := &Receivers{t: t, tally: counts, rnd: rand.New(rand.NewPCG(seed, 1<<40)), moods: map[string]Mood{}, requests: map[string]int{}, known: map[string]*event{},
+func newReceivers(t testing.TB, seed uint64, counts *harness.Tally) *Receivers {
+	r := &Receivers{t: t, tally: counts, faces: newFaces(t), rnd: rand.New(rand.NewPCG(seed, 1<<40)), moods: map[string]Mood{}, requests: map[string]int{}, known: map[string]*event{},
 		ids: map[identity]string{}, numbers: map[number]string{}, open: map[openLane]int{}}
-	r.Server = httptest.NewServer(r)
+	r.Server = httptest.NewUnstartedServer(r)
+	r.Listener = &eitherListener{r.Listener, r.faces, r.faces.config()}
+	r.Start()
 	t.Cleanup(func() {
 		r.CloseClientConnections()
 		r.Close()
@@ -220,7 +223,7 @@ func (r *Receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.complain("request to %s: %v\n%.2000s", endpoint, problem, body)
 	}
 	f := r.fate(endpoint, req.Header)
-	r.tally.add("requests", f.Name, 1)
+	r.tally.Add("requests", f.Name, 1)
 	lanes := map[openLane]bool{}
 	r.serial++
 	for _, e := range all {

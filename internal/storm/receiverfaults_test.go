@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -83,7 +82,7 @@ func resets(noted bool) func(*rand.Rand) Fate {
 	return func(*rand.Rand) Fate {
 		return Fate{Accept: noted, Answer: func(w http.ResponseWriter, _ *http.Request) {
 			if conn := hijack(w); conn != nil {
-				if tcp, ok := conn.(*net.TCPConn); ok {
+				if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
 					_ = tcp.SetLinger(0)
 				}
 				conn.Close()
@@ -158,10 +157,12 @@ var moods = []mood{
 
 // Inject has some requests fail, and waits until they have. What is dead then is sent again, as it would be by a person.
 func (m mood) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, error) {
-	endpoint := oneOf(rnd, "first", "first", "second", "second", "third", "batch")
-	want := int32(1 + rnd.IntN(8))
+	endpoints := []string{"first", "second", "third", "batch"}
+	rnd.Shuffle(len(endpoints), func(i, j int) { endpoints[i], endpoints[j] = endpoints[j], endpoints[i] })
+	endpoints = endpoints[:1+rnd.IntN(3)]
+	want := int32(1 + rnd.IntN(20))
 	var failed atomic.Int32
-	w.Receivers.SetMood(endpoint, func(rnd *rand.Rand, _ string, _ http.Header) Fate {
+	fails := func(rnd *rand.Rand, _ string, _ http.Header) Fate {
 		if failed.Load() >= want {
 			return Fate{Name: "200", Accept: true}
 		}
@@ -169,20 +170,26 @@ func (m mood) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, error)
 		f := m.fate(rnd)
 		f.Name = m.name
 		return f
-	})
-	defer w.Receivers.SetMood(endpoint, nil)
-	for end := time.Now().Add(5 * time.Second); failed.Load() < want && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 	}
-	w.Receivers.SetMood(endpoint, nil)
+	set := func(mood Mood) {
+		for _, endpoint := range endpoints {
+			w.Receivers.SetMood(endpoint, mood)
+		}
+	}
+	set(fails)
+	defer set(nil)
+	for end := time.Now().Add(2500 * time.Millisecond); failed.Load() < want && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+	}
+	set(nil)
 	n := int(failed.Load())
 	if n == 0 || m.remedy == byItself {
 		return n, nil
 	}
 	// The outcomes are committed a moment after the answers; what comes later is for the end.
-	const stands = `SELECT EXISTS (SELECT FROM walhook.dead_letter WHERE endpoint = $1) OR EXISTS (SELECT FROM walhook.endpoint WHERE name = $1 AND (disabled_reason IS NOT NULL OR open_until > now() + interval '1 minute'))`
+	const stands = `SELECT EXISTS (SELECT FROM walhook.dead_letter WHERE endpoint = ANY ($1)) OR EXISTS (SELECT FROM walhook.endpoint WHERE name = ANY ($1) AND (disabled_reason IS NOT NULL OR open_until > now() + interval '1 minute'))`
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var is bool
-		if err := w.State.Query(ctx, &is, stands, endpoint); err != nil {
+		if err := w.State.Query(ctx, &is, stands, endpoints); err != nil {
 			return n, err
 		}
 		if is {
@@ -190,7 +197,12 @@ func (m mood) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, error)
 		}
 	}
 	w.repairOnce("dead letters", w.revive)
-	return n, w.reviveEndpoint(ctx, endpoint, m.remedy == resume)
+	for _, endpoint := range endpoints {
+		if err := w.reviveEndpoint(ctx, endpoint, m.remedy == resume); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // revive sends what is dead, or has been put off for hours, again until there is nothing left of that.
@@ -226,16 +238,16 @@ func (w *World) reviveEndpoint(ctx context.Context, endpoint string, resume bool
 	return nil
 }
 
-// repairs are those that a world needs once, however often it was broken.
-var repairs sync.Map // of repairKey
-
-type repairKey struct {
-	w    *World
-	what string
-}
-
+// repairOnce registers a repair that is needed once, however often something was broken.
 func (w *World) repairOnce(what string, do func(context.Context) error) {
-	if _, done := repairs.LoadOrStore(repairKey{w, what}, true); !done {
+	w.mu.Lock()
+	known := w.once[what]
+	if w.once == nil {
+		w.once = map[string]bool{}
+	}
+	w.once[what] = true
+	w.mu.Unlock()
+	if !known {
 		w.Repair(what, do)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"walhook/internal/harness"
 	"walhook/internal/pgtest"
 )
 
@@ -20,8 +21,9 @@ func write(t *testing.T, seed uint64, writers, actions int) *Workload {
 		t.Fatal(err)
 	}
 	source := &Cluster{Name: "source", Database: strings.TrimPrefix(u.Path, "/"), server: pgtest.Server(t)}
+	t.Cleanup(source.hangUp)
 	pgtest.Exec(t, dsn, schema)
-	w := newWorkload(t, source, seed, writers, actions, 300, &tally{})
+	w := newWorkload(t, source, seed, writers, actions, 300, &harness.Tally{})
 	w.limit.Store(math.MaxInt64)
 	w.start()
 	for end := time.Now().Add(patience); !w.done(); time.Sleep(5 * time.Millisecond) {

@@ -1,9 +1,11 @@
 package storm
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // small is a round that went well: three orders' worth of writes, and what arrived of them. Every endpoint of [rules] has its part.
@@ -109,6 +111,18 @@ func TestCheckOfTheStorm(t *testing.T) {
 			a.accepted = false
 		}, []string{"number 2 is a gap on record, and has arrived", "numbers 2 to 2 are a gap: discarded", "lost"}},
 		"superseded too often": {func(v *evidence) { v.gaps = append(v.gaps, gap{"slow", "1", 9, 9, "superseded"}) }, []string{"0 events of endpoint slow stayed away, and 1 were superseded"}},
+		"one in the middle lost and excused": {func(v *evidence) {
+			for i := range v.want {
+				v.want[i].excused = v.want[i].n == 3
+			}
+			drop(v, v.on("first")[1])
+			drop(v, v.on("slow")[1])
+			for _, a := range v.arrivals { // what was never read has no number
+				if a.number.Endpoint == "first" && a.number.N > 2 || a.number.Endpoint == "slow" && a.number.N > 2 {
+					a.number.N--
+				}
+			}
+		}, nil},
 		"lost and excused": {func(v *evidence) {
 			for i := range v.want {
 				v.want[i].excused = v.want[i].n == 5
@@ -135,6 +149,145 @@ func TestCheckOfTheStorm(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// walks is a round in which a backfill went through partners, and the slot was lost and a resync made a new one: visit 1 stayed as it was, 2 was written
+// while there was no slot, 3 and document a were deleted then.
+func walks() evidence {
+	at := func(n string) *side { return &side{written: n, stamp: n, digest: "d" + n} }
+	began := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	ledger := []line{
+		{n: 1, action: 0, xid: 700, table: partners, key: "1", op: 'i', new: at("11"), at: began},
+		{n: 2, action: 1, xid: 701, table: visits, key: "1", op: 'i', new: at("12"), at: began},
+		{n: 3, action: 1, xid: 701, table: visits, key: "2", op: 'i', new: at("13"), at: began},
+		{n: 4, action: 1, xid: 701, table: visits, key: "3", op: 'i', new: at("14"), at: began},
+		{n: 5, action: 2, xid: 702, table: documents, key: "a", op: 'i', new: at("15"), at: began},
+		{n: 6, action: 3, xid: 703, table: visits, key: "4", op: 'i', new: at("16"), at: began.Add(-time.Hour)},
+		{n: 7, action: 4, xid: 704, table: visits, key: "2", op: 'u', old: at("13"), new: at("17"), at: began},
+		{n: 8, action: 5, xid: 705, table: visits, key: "3", op: 'd', old: at("14"), at: began},
+		{n: 9, action: 5, xid: 705, table: documents, key: "a", op: 'd', old: at("15"), at: began},
+		{n: 10, action: 6, xid: 706, table: partners, key: "1", op: 'u', old: at("11"), new: at("18"), at: began},
+	}
+	v := evidence{want: expect(ledger), ledger: ledger, lost: []span{{6, 9, began}}, walks: []walk{{op: "snapshot", rule: "partners", from: 10}, {op: "resync", from: 6, since: began}}}
+	numbers := map[string]int{}
+	arrive := func(e *event) {
+		numbers[e.Endpoint]++
+		e.ID, e.number, e.accepted = fmt.Sprintf("msg_%+v", e.identity), number{e.Endpoint, "1", numbers[e.Endpoint]}, true
+		v.arrivals = append(v.arrivals, arrival{event: e, life: "0.1", request: len(v.arrivals) + 1, accepted: true, fresh: true})
+	}
+	for i := range v.want {
+		e := &v.want[i]
+		if e.excused = e.n > 6 && e.n <= 9; !e.excused {
+			arrive(&event{identity: e.identity, XID: e.XID, LSN: uint64(e.n), OldDigest: e.OldDigest, NewDigest: e.NewDigest})
+		}
+	}
+	walked := func(rule, table, key, op, written string, endpoints ...string) {
+		for _, endpoint := range endpoints {
+			e := &event{identity: identity{endpoint, rule, table, key, op, "", written}, again: true}
+			if written != "" {
+				e.NewDigest = "d" + written
+			}
+			arrive(e)
+		}
+	}
+	walked("partners", "res_partner", "1", "snapshot", "18", "first")
+	walked("visits", "visit", "1", "resync", "12", "second", "batch")
+	walked("visits", "visit", "2", "resync", "17", "second", "batch")
+	walked("visits", "visit", "3", "unlink", "", "second", "batch")
+	walked("documents", "document", "a", "unlink", "", "second")
+	return v
+}
+
+// The check passes what backfills and resyncs have to send, and names what they don't.
+func TestCheckOfWalks(t *testing.T) {
+	find := func(v *evidence, op, table, key string) int {
+		i := slices.IndexFunc(v.arrivals, func(a arrival) bool { return a.Op == op && a.Table == table && a.Key == key && a.again })
+		if i < 0 {
+			t.Fatalf("no %s of %s %s", op, table, key)
+		}
+		return i
+	}
+	// without takes an arrival out, and its number.
+	without := func(v *evidence, i int) {
+		gone := v.arrivals[i]
+		v.arrivals = slices.Delete(v.arrivals, i, i+1)
+		for _, a := range v.arrivals {
+			if a.Endpoint == gone.Endpoint && a.number.N > gone.number.N {
+				a.number.N--
+			}
+		}
+	}
+	another := func(v *evidence, i int, change func(e *event)) {
+		e := *v.arrivals[i].event
+		last := 0
+		for _, a := range v.arrivals {
+			if a.Endpoint == e.Endpoint {
+				last = max(last, a.number.N)
+			}
+		}
+		e.ID, e.number.N = "msg_another", last+1
+		change(&e)
+		v.arrivals = append(v.arrivals, arrival{event: &e, life: "0.1", request: len(v.arrivals) + 1, accepted: true, fresh: true})
+	}
+	for name, test := range map[string]struct {
+		sabotage func(v *evidence)
+		says     string // nothing for a round that went well
+	}{
+		"as it was":                    {func(*evidence) {}, ""},
+		"no snapshot":                  {func(v *evidence) { without(v, find(v, "snapshot", "res_partner", "1")) }, "lost: snapshot of res_partner 1 (partners to first, write 18) never arrived"},
+		"what was there is not told":   {func(v *evidence) { without(v, find(v, "resync", "visit", "1")) }, "lost: resync of visit 1 (visits to second, write 12) never arrived"},
+		"what was written is not told": {func(v *evidence) { without(v, find(v, "resync", "visit", "2")) }, "lost: visit 2 was written while there was no slot (write 17), and neither stream nor resync told second"},
+		"what was deleted is not told": {func(v *evidence) { without(v, find(v, "unlink", "visit", "3")) }, "lost: visit 3 was deleted while there was no slot (write 8)"},
+		"a document that is gone":      {func(v *evidence) { without(v, find(v, "unlink", "document", "a")) }, "lost: document a was deleted while there was no slot (write 9)"},
+		"not accepted":                 {func(v *evidence) { v.arrivals[find(v, "resync", "visit", "1")].event.accepted = false }, "lost: resync of visit 1"},
+		"other values":                 {func(v *evidence) { v.arrivals[find(v, "resync", "visit", "1")].NewDigest = "x" }, "write 12, has other values: x instead of d12"},
+		"a write that was never":       {func(v *evidence) { another(v, find(v, "resync", "visit", "1"), func(e *event) { e.New = "99" }) }, "and there was no such write"},
+		"a record that was never":      {func(v *evidence) { another(v, find(v, "resync", "visit", "1"), func(e *event) { e.Key = "77" }) }, "of a record or for an endpoint that there is not"},
+		"an endpoint of another rule": {func(v *evidence) {
+			another(v, find(v, "resync", "visit", "1"), func(e *event) { e.Endpoint, e.number.Endpoint, e.number.Epoch = "first", "first", "2" })
+		}, "for an endpoint that there is not"},
+		"a rule that nobody asked for": {func(v *evidence) { v.walks[0].rule = "documents" }, "and nobody has asked for it"},
+		"a resync that nobody began":   {func(v *evidence) { v.walks = v.walks[:1] }, "and nobody has asked for it"},
+		"a deletion that was not":      {func(v *evidence) { another(v, find(v, "unlink", "visit", "3"), func(e *event) { e.Key = "1" }) }, "says that visit 1 was deleted while there was no slot"},
+		"a deletion that was adopted":  {func(v *evidence) { v.lost[0].since = time.Time{} }, "says that visit 3 was deleted while there was no slot"},
+		"an older row after a newer": {func(v *evidence) {
+			another(v, find(v, "snapshot", "res_partner", "1"), func(e *event) { e.New, e.NewDigest = "11", "d11" })
+		}, "stale: snapshot of res_partner 1 (partners to first) shows write 11"},
+		"an older row sent once more": {func(v *evidence) { v.arrivals = append(v.arrivals, v.arrivals[find(v, "resync", "visit", "1")]) }, ""},
+		"what was written long before": {func(v *evidence) {
+			another(v, find(v, "resync", "visit", "1"), func(e *event) { e.Key, e.New, e.NewDigest = "4", "16", "d16" })
+		}, ""},
+		"the stream told, not resync":   {func(v *evidence) { v.byStream("visit", "2") }, ""},
+		"the stream told of a deletion": {func(v *evidence) { v.byStream("visit", "3") }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := walks()
+			test.sabotage(&v)
+			got := check(v).said
+			switch {
+			case test.says == "" && len(got) > 0:
+				t.Errorf("complaints %q", got)
+			case test.says != "" && !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, test.says) }):
+				t.Errorf("complaints %q, none of %q", got, test.says)
+			}
+		})
+	}
+}
+
+// byStream has the events of a record come by the stream in place of the resync's: they were committed just behind the new slot.
+func (v *evidence) byStream(table, key string) {
+	for i := range v.arrivals {
+		a := &v.arrivals[i]
+		if !a.again || a.Table != table || a.Key != key {
+			continue
+		}
+		for _, e := range v.want {
+			if e.excused && e.Table == table && e.Key == key && e.Endpoint == a.Endpoint {
+				a.event.identity, a.event.again, a.event.XID, a.event.LSN = e.identity, false, e.XID, uint64(e.n)
+				a.event.OldDigest, a.event.NewDigest = e.OldDigest, e.NewDigest
+			}
+		}
 	}
 }
 

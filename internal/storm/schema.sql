@@ -1,7 +1,8 @@
 -- Tables as Odoo makes them, with Odoo's metadata, and no triggers: what is written to them is told by those who write.
 --
 -- Every write of a row has a number of its own, whether it is committed or not. write_date is made of it (microseconds since 2026); stamp is the number of
--- the last write that changed more than write_date, and v counts these.
+-- the last write that changed more than write_date, and v counts these. In visit write_date is the time at which the transaction began, as with Odoo: that
+-- is what walhook resync goes by.
 
 CREATE TABLE ir_module_module (id serial PRIMARY KEY, name varchar NOT NULL, state varchar(16), latest_version varchar);
 CREATE TABLE ir_config_parameter (id serial PRIMARY KEY, key varchar NOT NULL UNIQUE, value text NOT NULL);
@@ -28,6 +29,7 @@ CREATE TABLE sale_order_tag_rel (
     order_id bigint REFERENCES sale_order ON DELETE CASCADE, tag_id bigint, weight numeric, v bigint NOT NULL, stamp bigint NOT NULL, write_date timestamp, PRIMARY KEY (order_id, tag_id));
 CREATE TABLE document (code varchar PRIMARY KEY, title varchar, body text, v bigint NOT NULL, stamp bigint NOT NULL, write_date timestamp);
 CREATE TABLE item (id bigint PRIMARY KEY, name varchar, qty numeric, v bigint NOT NULL, stamp bigint NOT NULL, write_date timestamp);
+CREATE TABLE visit (id bigint PRIMARY KEY, name varchar, qty numeric, v bigint NOT NULL, stamp bigint NOT NULL, write_date timestamp);
 CREATE TABLE scratch (id bigint PRIMARY KEY, name varchar, v bigint NOT NULL, stamp bigint NOT NULL, write_date timestamp);
 
 -- Values that are stored out of line, and that most updates leave out of WAL.
@@ -36,7 +38,7 @@ ALTER TABLE document ALTER body SET STORAGE EXTERNAL;
 CREATE INDEX ON sale_order_line (order_id);
 
 -- The ledger. Whoever writes a row enters it here in the same transaction; done says that a transaction was committed, and which attempt at it.
-CREATE TABLE done (writer int, action int, try int NOT NULL, xid bigint NOT NULL DEFAULT txid_current(), PRIMARY KEY (writer, action));
+CREATE TABLE done (writer int, action int, try int NOT NULL, xid bigint NOT NULL DEFAULT txid_current(), at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (writer, action));
 CREATE TABLE ledger (
     n bigserial PRIMARY KEY, writer int NOT NULL, action int NOT NULL, tab text NOT NULL, key text NOT NULL,
     op "char" NOT NULL,                              -- i(nsert), u(pdate), d(elete), t(runcate), m(essage)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"walhook/internal/pgserver"
@@ -50,7 +51,7 @@ func (r restart) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, err
 			if err := s.Kill(); err != nil {
 				return err
 			}
-			return s.Resume(ctx)
+			return resurrect(ctx, s)
 		case "away":
 			if err := s.Stop(ctx); err != nil {
 				return err
@@ -72,4 +73,14 @@ func (r restart) Inject(ctx context.Context, w *World, rnd *rand.Rand) (int, err
 		return 0, fmt.Errorf("the %s has run since %s, and still does", r.server, before)
 	}
 	return 1, nil
+}
+
+// resurrect starts a server whose postmaster was killed. It refuses for as long as one of its processes has not noticed.
+func resurrect(ctx context.Context, s *pgserver.Server) error {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		err := s.Resume(ctx)
+		if err == nil || !strings.Contains(err.Error(), "pre-existing shared memory block") || time.Now().After(end) {
+			return err
+		}
+	}
 }

@@ -48,9 +48,21 @@ type canceled struct{ server string }
 
 func (c canceled) Name() string { return "statements of the " + c.server + " canceled" }
 
+// Inject looks for a while: most of the time walhook's sessions wait for their client.
 func (c canceled) Inject(ctx context.Context, w *World, _ *rand.Rand) (count int, err error) {
-	err = w.cluster(c.server).Query(ctx, &count, "SELECT count(pg_cancel_backend(pid)) "+sessionsOf("walhook/%")+" AND state = 'active' AND backend_type = 'client backend'")
-	return count, err
+	conn, err := w.cluster(c.server).Connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for end := time.Now().Add(1500 * time.Millisecond); count == 0 && time.Now().Before(end); {
+		err = conn.QueryRow(ctx, "SELECT count(pg_cancel_backend(pid)) "+sessionsOf("walhook/%")+" AND state = 'active' AND backend_type = 'client backend'").Scan(&count)
+		if err != nil {
+			return count, err
+		}
+		time.Sleep(time.Millisecond) // a statement of walhook's takes about as long
+	}
+	return count, nil
 }
 
 // exhausted leaves no connection for walhook's role, and cuts those that it has.

@@ -11,15 +11,21 @@ import (
 )
 
 // slotFaults take the slot away behind walhook's back. What was committed between the position and the new slot may be lost, and nothing else.
-var slotFaults = []Fault{slotLost{"dropped", dropSlot}, slotLost{"given up by the server", takeSlot}, slotLost{"publication gone", dropPublication}}
-
-// slotLost is a slot that is gone, and the documented way back: setup makes a new one, run --adopt accepts the gap.
-type slotLost struct {
-	how string
-	do  func(ctx context.Context, w *World, rnd *rand.Rand) error
+var slotFaults = []Fault{
+	slotLost{"dropped", dropSlot, false}, slotLost{"given up by the server", takeSlot, false}, slotLost{"publication gone", dropPublication, false},
+	slotLost{"dropped", dropSlot, true}, slotLost{"given up by the server", takeSlot, true}, slotLost{"publication gone", dropPublication, true},
 }
 
-func (s slotLost) Name() string { return "slot lost, " + s.how }
+// slotLost is a slot that is gone, and the documented ways back: setup makes a new one and run --adopt accepts the gap, or resync makes it and repairs what it can.
+type slotLost struct {
+	how     string
+	do      func(ctx context.Context, w *World, rnd *rand.Rand) error
+	repairs bool
+}
+
+func (s slotLost) Name() string {
+	return "slot lost, " + s.how + map[bool]string{false: ", adopted", true: ", resynced"}[s.repairs]
+}
 
 func (slotLost) Weight() int { return 2 }
 
@@ -37,7 +43,13 @@ func (s slotLost) Inject(ctx context.Context, w *World, rnd *rand.Rand) (count i
 			p.Kill()
 			defer p.Release()
 		}
-		return w.wayBack(ctx)
+		if err := w.nameLoss(ctx); err != nil {
+			return err
+		}
+		if s.repairs {
+			return w.resync(ctx, s.how == "publication gone")
+		}
+		return w.adopt(ctx)
 	})
 	return count, err
 }
@@ -122,14 +134,39 @@ func dropPublication(ctx context.Context, w *World, rnd *rand.Rand) error {
 	return dropSlot(ctx, w, rnd)
 }
 
-// wayBack is what docs/operations.md says: setup, then run --adopt, once.
-func (w *World) wayBack(ctx context.Context) error {
+// nameLoss makes sure that walhook says what is wrong.
+func (w *World) nameLoss(ctx context.Context) error {
 	if out, err := w.Walhook(ctx, "run"); err == nil || !strings.Contains(out, "hint: ") {
 		w.T.Errorf("run without a slot that works: %v\n%s", err, out)
 	}
 	if out, err := w.Walhook(ctx, "check"); err == nil || !strings.Contains(out, "slot") && !strings.Contains(out, "publication") {
 		w.T.Errorf("check without a slot that works: %v\n%s", err, out)
 	}
+	return ctx.Err()
+}
+
+// resync has walhook make the slot, and repair the gap while it runs. A publication that is gone is setup's to make.
+func (w *World) resync(ctx context.Context, publication bool) error {
+	if publication {
+		if out, err := w.Setup(ctx); !strings.Contains(out, "pg_create_logical_replication_slot") {
+			return fmt.Errorf("setup made no publication and slot: %w\n%s", err, out)
+		}
+	}
+	if out, err := w.Walhook(ctx, "resync", "--yes"); err != nil {
+		return fmt.Errorf("resync: %w\n%s", err, out)
+	}
+	var since time.Time
+	if err := w.State.Query(ctx, &since, "SELECT since FROM walhook.resync ORDER BY n DESC LIMIT 1"); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = since
+	return nil
+}
+
+// adopt is what docs/operations.md says: setup, then run --adopt, once.
+func (w *World) adopt(ctx context.Context) error {
 	// A slot that the server has given up is still there, and in the way.
 	if err := w.Source.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '"+w.Slot+"'"); err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walhook/internal/harness"
 )
 
 // Workload is the writers. Each does its actions one after the other, and each action again until it is committed or rolled back on purpose:
@@ -22,7 +24,7 @@ type Workload struct {
 	actions int // of each writer
 	rows    int // of a huge transaction
 	writers []*writer
-	tally   *tally
+	tally   *harness.Tally
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -34,7 +36,7 @@ type Workload struct {
 	running  atomic.Int64
 }
 
-func newWorkload(t *testing.T, source *Cluster, seed uint64, writers, actions, rows int, counts *tally) *Workload {
+func newWorkload(t *testing.T, source *Cluster, seed uint64, writers, actions, rows int, counts *harness.Tally) *Workload {
 	w := &Workload{t: t, source: source, seed: seed, actions: actions, rows: rows, tally: counts}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	for i := range writers {
@@ -81,7 +83,7 @@ func (one *writer) run() error {
 			if one.ctx.Err() != nil {
 				return nil
 			}
-			time.Sleep(5 * time.Millisecond) // not to wait for something, but to load it less
+			time.Sleep(time.Duration(5+len(one.writers)/4) * time.Millisecond) // not to wait for something, but to load it less
 		}
 		if err := one.act(); err != nil {
 			return err
@@ -111,7 +113,7 @@ func (one *writer) act() error {
 		if !transient(err) {
 			return err
 		}
-		one.tally.add("attempts of writers that failed", reason(err), 1)
+		one.tally.Add("attempts of writers that failed", reason(err), 1)
 		one.hangUp()
 	}
 	return errors.New("too many attempts")
@@ -180,7 +182,7 @@ func (one *writer) attempt(maybe map[int]snapshot) (ended bool, err error) {
 			return true, fmt.Errorf("attempt %d is committed, and was never sent", try)
 		}
 		one.restore(s)
-		one.tally.add("transactions", "committed, answer lost", 1)
+		one.tally.Add("transactions", "committed, answer lost", 1)
 		return true, nil
 	}
 	one.began, one.hot = one.snapshot(), nil
@@ -197,13 +199,13 @@ func (one *writer) attempt(maybe map[int]snapshot) (ended bool, err error) {
 			return false, err
 		}
 		one.restore(one.began)
-		one.tally.add("transactions", "rolled back", 1)
+		one.tally.Add("transactions", "rolled back", 1)
 		return true, nil
 	}
 	maybe[one.try] = one.snapshot()
 	if err := one.exec("COMMIT"); err != nil {
 		return false, err
 	}
-	one.tally.add("transactions", k.name, 1)
+	one.tally.Add("transactions", k.name, 1)
 	return true, nil
 }

@@ -37,15 +37,19 @@ type World struct {
 	Work                           *Workload
 	Slot, Publication              string
 	Config                         string // path of a configuration that goes past all links
+	Images                         bool   // of documents: the table is not altered
 
-	tally *tally
+	tally *harness.Tally
 	owner string // DSN of the database's owner
 	temp  string // folder for walhook's temporary files
 
 	mu      sync.Mutex
 	repairs []repair
-	lost    []span      // of the ledger, whose events may be missing
-	lossy   atomic.Bool // position and slot are not to be compared
+	once    map[string]bool // repairs that are registered
+	lost    []span          // of the ledger, whose events may be missing
+	walks   []walk          // backfills and resyncs
+	since   time.Time       // of the resync that has just been begun
+	lossy   atomic.Bool     // position and slot are not to be compared
 	loses   atomic.Int64
 }
 
@@ -55,12 +59,15 @@ type repair struct {
 }
 
 // span is what the ledger's numbers are between, the first one not included.
-type span struct{ from, to int64 }
+type span struct {
+	from, to int64
+	since    time.Time // a resync has looked for what was written since; zero if there was none
+}
 
 // newWorld starts everything but the processes and the writers.
-func newWorld(t *testing.T, seed uint64, p plan, counts *tally) *World {
+func newWorld(t *testing.T, seed uint64, p plan, counts *harness.Tally) *World {
 	t.Helper()
-	w := &World{T: t, Seed: seed, Dir: folder(t, seed), Publication: "walhook", tally: counts, temp: t.TempDir()}
+	w := &World{T: t, Seed: seed, Dir: folder(t, seed), Publication: "walhook", tally: counts, temp: t.TempDir(), Images: p.images}
 	w.Disk = newDisk(t, 512)
 	var both sync.WaitGroup
 	settings := func(more ...string) map[string]string {
@@ -131,11 +138,22 @@ func (w *World) install() {
 	if err := w.State.Exec(context.Background(), "CREATE ROLE "+role+" LOGIN; ALTER DATABASE "+w.State.Database+" OWNER TO "+role); err != nil {
 		t.Fatal(err)
 	}
-	state := w.State.server.DSNFor(role, "", w.State.Database)
-	text := strings.NewReplacer("{{receivers}}", w.ToReceivers.Addr().String(), "{{endpoint}}", fmt.Sprintf(endpointKeys, 1000), "{{held}}", fmt.Sprintf(endpointKeys, 2)).Replace(configuration)
+	state, ca := w.State.server.DSNFor(role, "", w.State.Database), filepath.Join(w.Dir, "ca.pem")
+	if err := os.WriteFile(ca, w.Receivers.faces.authority.pem(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("{{ca}}", ca, "{{receivers}}", w.ToReceivers.Addr().String(), "{{endpoint}}", fmt.Sprintf(endpointKeys, 1000), "{{held}}", fmt.Sprintf(endpointKeys, 2)).Replace(configuration)
+	if w.Images {
+		text += "\n[images]\ntables = [\"document\"]\n"
+	}
 	in := harness.Install(t, w.Source.DSN(), harness.Options{Tags: "failpoint", Server: w.Source.server, Dial: w.ToSource.Through,
 		Source: fmt.Sprintf("memory = \"32KiB\"\ntemp_dir = %q\nidle_advance = \"300ms\"\n[state]\ndsn = %q\nlease = \"6s\"", w.temp, w.ToState.Through(state)), Config: text})
 	w.Slot, w.owner = in.Slot, in.Owner
+	if w.Seed%2 == 0 { // then walhook sees when others' transactions began, which resync goes by
+		if err := w.Source.Exec(context.Background(), "GRANT pg_read_all_stats TO "+role); err != nil {
+			t.Fatal(err)
+		}
+	}
 	own, err := os.ReadFile(in.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -248,17 +266,19 @@ func (w *World) Arrives(ctx context.Context) error {
 	return w.Await(ctx, "a sign of life to arrive", func(context.Context) (bool, error) { return w.Receivers.has("notes", "first", token), nil })
 }
 
+// written is how far the ledger has come.
+func (w *World) written(ctx context.Context) (n int64, err error) {
+	err = w.Source.Query(ctx, &n, "SELECT coalesce(max(n), 0) FROM ledger")
+	return n, err
+}
+
 // Lossy does something that may lose the changes of what is committed meanwhile (the slot is dropped, the position moved): their events may
 // arrive or not, as a whole or in part, and nothing else is excused. Writers pause for a moment before and after it; in between they go on.
 // Before, walhook catches up, so it has to run.
 func (w *World) Lossy(ctx context.Context, do func(ctx context.Context) error) error {
-	here := func() (n int64, err error) {
-		err = w.Source.Query(ctx, &n, "SELECT coalesce(max(n), 0) FROM ledger")
-		return n, err
-	}
 	w.Work.Pause()
 	err := w.CaughtUp(ctx)
-	from, err2 := here()
+	from, err2 := w.written(ctx)
 	w.Work.Resume()
 	if err != nil || err2 != nil {
 		return fmt.Errorf("before what may lose changes: %w, %w", err, err2)
@@ -267,11 +287,15 @@ func (w *World) Lossy(ctx context.Context, do func(ctx context.Context) error) e
 	w.lossy.Store(true)
 	err = do(ctx)
 	w.Work.Pause()
-	to, err2 := here()
+	to, err2 := w.written(ctx)
 	w.Work.Resume()
 	w.lossy.Store(false)
 	w.mu.Lock()
-	w.lost = append(w.lost, span{from, to})
+	w.lost = append(w.lost, span{from, to, w.since})
+	if !w.since.IsZero() {
+		w.walks = append(w.walks, walk{op: "resync", from: from, since: w.since})
+	}
+	w.since = time.Time{}
 	w.mu.Unlock()
 	if err2 != nil {
 		return err2

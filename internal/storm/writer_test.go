@@ -150,7 +150,7 @@ func (t *table) values(r row) string {
 	for i, c := range t.columns {
 		all = append(all, c.literal(r[i]))
 	}
-	return "(" + strings.Join(append(all, timestamp(r.written())+"::timestamp"), ", ") + ")"
+	return "(" + strings.Join(append(all, t.writeDate(r)), ", ") + ")"
 }
 
 func (t *table) names() string {
@@ -208,6 +208,8 @@ func (w *writer) update(t *table, keys []string, names []string, set func(r row,
 		r[len(r)-1] = n
 		if t.digest(r) != t.digest(old) {
 			r[t.index("v")], r[t.index("stamp")] = strconv.FormatInt(t.number(old, "v")+1, 10), n
+		} else if t.timed {
+			r[len(r)-1] = old.written()
 		}
 		if t.key(r) != key {
 			panic("update does not change keys")
@@ -222,7 +224,7 @@ func (w *writer) update(t *table, keys []string, names []string, set func(r row,
 			c := t.columns[t.index(name)]
 			tuple = append(tuple, c.literal(r[t.index(name)])+"::"+c.sqlType())
 		}
-		tuples = append(tuples, "("+strings.Join(append(tuple, timestamp(n)+"::timestamp"), ", ")+")")
+		tuples = append(tuples, "("+strings.Join(append(tuple, t.writeDate(r)), ", ")+")")
 	}
 	var head, sets, join []string
 	for _, c := range t.columns[:t.keys] {
@@ -337,7 +339,11 @@ func (w *writer) lock(t *table, key string) error {
 	if err != nil {
 		return err
 	}
-	w.m[t][key] = append(r, numberOf(at))
+	if t.timed {
+		w.m[t][key] = append(r, t.get(r, "stamp"))
+	} else {
+		w.m[t][key] = append(r, numberOf(at))
+	}
 	w.hot = append(w.hot, hotRow{t, key})
 	return nil
 }
@@ -376,10 +382,10 @@ func (w *writer) savepoint(depth int, do func() error) error {
 			return fmt.Errorf("a duplicate: %w", err)
 		}
 	default:
-		w.tally.add("savepoints", "released", 1)
+		w.tally.Add("savepoints", "released", 1)
 		return w.exec("RELEASE SAVEPOINT " + name)
 	}
 	w.restore(before)
-	w.tally.add("savepoints", "rolled back", 1)
+	w.tally.Add("savepoints", "rolled back", 1)
 	return w.exec("ROLLBACK TO SAVEPOINT " + name)
 }

@@ -77,13 +77,13 @@ func (r *round) until(p failpoint.Point) {
 		l.kill()
 		r.work.still.Store(false)
 		if r.gone(l) == p {
-			r.tally.add(kills, string(p), 1)
+			r.tally.Add(kills, string(p), 1)
 			return
 		}
 		if r.t.Failed() {
 			return
 		}
-		r.tally.add("other kills", "fail point not reached", 1)
+		r.tally.Add("other kills", "fail point not reached", 1)
 		last = l.log.String()
 	}
 	r.t.Errorf("fail point %q was not hit in %d lives; the last one:\n%s", p, tries, last)
@@ -113,7 +113,7 @@ func (r *round) severed() {
 		if err := conn.QueryRow(context.Background(), cut, userOf(r.t, r.stateRole)).Scan(&n); err != nil {
 			r.t.Fatal(err)
 		}
-		r.tally.add("connections to the state cut", "all", n)
+		r.tally.Add("connections to the state cut", "all", n)
 	}
 	r.end(l, "after cut connections")
 }
@@ -167,9 +167,9 @@ func (r *round) stopping() {
 	l.kill()
 	switch {
 	case l.cmd.ProcessState.ExitCode() == 0:
-		r.tally.add("other ends", "stopped in order", 1)
+		r.tally.Add("other ends", "stopped in order", 1)
 	case l.signal() == syscall.SIGTERM:
-		r.tally.add("other ends", "terminated before it listened to signals", 1)
+		r.tally.Add("other ends", "terminated before it listened to signals", 1)
 	default:
 		r.end(l, "while stopping")
 	}
@@ -179,7 +179,7 @@ func (r *round) stopping() {
 func (r *round) end(l *life, how string) {
 	l.kill()
 	if r.gone(l) == "" {
-		r.tally.add("other kills", how, 1)
+		r.tally.Add("other kills", how, 1)
 	}
 }
 

@@ -91,7 +91,7 @@ const kills = "kills at fail points"
 type round struct {
 	t     *testing.T
 	rnd   *rand.Rand
-	tally *tally
+	tally *harness.Tally
 	plan  plan
 
 	in        *harness.Installation
@@ -114,7 +114,7 @@ type plan struct {
 	patience time.Duration // with a fail point
 }
 
-func newRound(t *testing.T, seed uint64, c *tally, p plan) *round {
+func newRound(t *testing.T, seed uint64, c *harness.Tally, p plan) *round {
 	t.Helper()
 	r := &round{t: t, rnd: rand.New(rand.NewPCG(seed, 1<<32)), tally: c, plan: p, temp: t.TempDir()}
 	super := pgtest.Database(t)
@@ -182,7 +182,7 @@ func (r *round) begin(arm string) *life {
 // giant writes a large transaction meanwhile.
 func (r *round) giant() {
 	name := fmt.Sprintf("giant %d", r.rnd.Uint32())
-	r.tally.add("transactions", "large", 1)
+	r.tally.Add("transactions", "large", 1)
 	r.work.wg.Go(func() {
 		if err := giant(r.work.dsn, r.plan.rows, name); err != nil {
 			r.t.Error(err)
@@ -255,18 +255,18 @@ func (r *round) sum(want []expected) {
 			accepted++
 		}
 	}
-	r.tally.add("events", "expected and arrived", len(want))
-	r.tally.add("events", "accepted again (duplicates)", accepted-r.receiver.acceptedEvents())
+	r.tally.Add("events", "expected and arrived", len(want))
+	r.tally.Add("events", "accepted again (duplicates)", accepted-r.receiver.acceptedEvents())
 	for name, n := range r.receiver.fates {
-		r.tally.add("requests", name, n)
+		r.tally.Add("requests", name, n)
 	}
 	for name, n := range r.work.counts() {
-		r.tally.add("transactions", name, int(n))
+		r.tally.Add("transactions", name, int(n))
 	}
-	r.tally.add("rolled back", "transactions", int(r.work.rolledBack.Load()))
-	r.tally.add("rolled back", "savepoints", int(r.work.savepoints.Load()))
-	r.tally.add("samples", "confirmed_flush had moved", r.watch.moved)
-	r.tally.add("samples", "it had not", r.watch.samples-r.watch.moved)
-	r.tally.add("dead letters that were retried", "all", int(count(r.t, pgtest.Connect(r.t, r.state), "SELECT count(*) FROM walhook.attempt WHERE result = 'dead'")))
-	r.tally.add("rounds", "all", 1)
+	r.tally.Add("rolled back", "transactions", int(r.work.rolledBack.Load()))
+	r.tally.Add("rolled back", "savepoints", int(r.work.savepoints.Load()))
+	r.tally.Add("samples", "confirmed_flush had moved", r.watch.moved)
+	r.tally.Add("samples", "it had not", r.watch.samples-r.watch.moved)
+	r.tally.Add("dead letters that were retried", "all", int(count(r.t, pgtest.Connect(r.t, r.state), "SELECT count(*) FROM walhook.attempt WHERE result = 'dead'")))
+	r.tally.Add("rounds", "that went well", 1)
 }

@@ -21,6 +21,7 @@ import (
 const (
 	envDuration = "WALHOOK_TORTURE"      // how long new rounds are begun, as "10m"; default one short pair of rounds
 	envSeed     = "WALHOOK_TORTURE_SEED" // of the first round, to repeat what was seen
+	envReport   = "WALHOOK_TORTURE_JSON" // a file that the counts of long rounds are added to
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m, harness.Remove) }
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) { pgtest.Main(m, harness.Remove) }
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	seed := seedOf(t)
-	var count tally
+	var count harness.Tally
 	defer func() { t.Logf("%s=%d\n%s", envSeed, seed, &count) }()
 	if text := os.Getenv(envDuration); text != "" {
 		long, err := time.ParseDuration(text)
@@ -42,7 +43,7 @@ func TestTorture(t *testing.T) {
 		harry(t, seed, &count)
 	}
 	for _, p := range failpoint.Points() {
-		if count.get(kills, string(p)) == 0 && !t.Failed() {
+		if count.Count(kills, string(p)) == 0 && !t.Failed() {
 			t.Errorf("nothing was killed at fail point %q", p)
 		}
 	}
@@ -62,7 +63,7 @@ func seedOf(t *testing.T) uint64 {
 }
 
 // harry is the short form: the state in the source's database and in one of its own, each with half of the fail points.
-func harry(t *testing.T, seed uint64, count *tally) {
+func harry(t *testing.T, seed uint64, count *harness.Tally) {
 	points := failpoint.Points()
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	rnd.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
@@ -88,21 +89,40 @@ func harry(t *testing.T, seed uint64, count *tally) {
 }
 
 // torment is the long form: rounds, two at a time, until the time is over. A round is repeated with its own seed and a
-// time of a second.
-func torment(t *testing.T, seed uint64, long time.Duration, count *tally) {
+// time of a second. One that fails does not count, and is no reason to end the run; several in a row are.
+func torment(t *testing.T, seed uint64, long time.Duration, count *harness.Tally) {
 	began := time.Now()
 	t.Run("rounds", func(t *testing.T) {
 		for side := range uint64(2) {
 			t.Run(fmt.Sprintf("side %d", side), func(t *testing.T) {
 				t.Parallel()
-				for n := side; time.Since(began) < long && !t.Failed(); n += 2 {
-					t.Run(fmt.Sprintf("seed %d", seed+n), func(t *testing.T) {
-						newRound(t, seed+n, count, plan{points: failpoint.Points(), random: 15, writers: 4, rows: 6000, separate: (seed+n)%2 == 0, patience: 15 * time.Second}).play()
-					})
+				for n, failed := side, 0; time.Since(began) < long && failed < 4; n += 2 {
+					var one harness.Tally
+					if failed++; t.Run(fmt.Sprintf("seed %d", seed+n), func(t *testing.T) {
+						newRound(t, seed+n, &one, plan{points: failpoint.Points(), random: 15, writers: 4, rows: 6000, separate: (seed+n)%2 == 0, patience: 15 * time.Second}).play()
+					}) {
+						failed = 0
+						add(t, count, &one)
+					} else {
+						var gone harness.Tally
+						gone.Add("rounds", "that failed, and of which nothing else counts", 1)
+						add(t, count, &gone)
+					}
 				}
 			})
 		}
 	})
+}
+
+// add adds a round to the run, and to the report's file.
+func add(t *testing.T, count, one *harness.Tally) {
+	t.Helper()
+	count.Take(one, "")
+	if file := os.Getenv(envReport); file != "" {
+		if err := one.AddTo(file, "kills: ", nil); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Nothing of this is in the program that is shipped.
