@@ -62,6 +62,7 @@ type Look struct {
 	Err    error         // why
 	Lag    time.Duration // how long ago the confirmed position was the end of WAL
 	Limit  int64         // of the slot guard; 0 for none
+	Gap    string        // of a slot that is lost or gone: since when changes are missed and what they concern, to be put behind the message
 }
 
 // Alarms raises each alarm once when its threshold is crossed and clears it once when things are well again: for amounts, a tenth
@@ -124,9 +125,9 @@ func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 	lost := slot == nil || slot.Lost()
 	switch {
 	case slot == nil:
-		set(AlarmLost, true, "there is no such slot any more: changes from now on are not kept", StartOver)
+		set(AlarmLost, true, "there is no such slot any more: changes are not kept"+l.Gap, StartOver)
 	case lost:
-		set(AlarmLost, true, "the slot is lost: the server has removed WAL that was still needed", StartOver)
+		set(AlarmLost, true, "the slot is lost: the server has removed WAL that was still needed"+l.Gap, StartOver)
 	default:
 		set(AlarmLost, false, "", "")
 	}

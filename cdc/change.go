@@ -154,20 +154,22 @@ func NewTx(xid uint32, commit, end LSN, at time.Time, changes []*Change) *Tx {
 
 // spilled is the part of a transaction that lies in a temporary file.
 type spilled interface {
-	// all yields the net changes in order of Ordinal. It may be called again.
-	all() iter.Seq2[*Change, error]
+	// all yields changes in order of Ordinal. It may be called again.
+	all(which selection) iter.Seq2[*Change, error]
 	close() error
 }
 
 // Changes yields the changes in order of Ordinal. It can be ranged over more
 // than once, though not after Close and, of a spilled transaction, not by several goroutines at once.
 // An error (*[SpillError]) ends the sequence.
-func (t *Tx) Changes() iter.Seq2[*Change, error] {
+func (t *Tx) Changes() iter.Seq2[*Change, error] { return t.selected(selection{}) }
+
+func (t *Tx) selected(which selection) iter.Seq2[*Change, error] {
 	if t.spill != nil && t.through != nil {
-		return t.through(t.spill.all())
+		return t.through(t.spill.all(which))
 	}
 	if t.spill != nil {
-		return t.spill.all()
+		return t.spill.all(which)
 	}
 	return func(yield func(*Change, error) bool) {
 		for _, c := range t.changes {
@@ -193,10 +195,14 @@ func (t *Tx) Piecemeal() {
 // inMemory are changes that are read as those in a file are.
 type inMemory []*Change
 
-func (m inMemory) all() iter.Seq2[*Change, error] {
+func (m inMemory) all(which selection) iter.Seq2[*Change, error] {
 	return func(yield func(*Change, error) bool) {
 		for _, held := range m {
-			if c := *held; !yield(&c, nil) {
+			c := *held
+			if which.of != nil && (c.Rel == nil || !which.of(c.Rel)) {
+				continue
+			}
+			if !yield(&c, nil) {
 				return
 			}
 		}

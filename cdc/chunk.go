@@ -108,7 +108,7 @@ func (l *Live) Chunk(ctx context.Context, r ChunkRequest) (*Chunk, error) {
 				return nil, l.MayNotRead(r.Schema, r.Table, lacks)
 			}
 		}
-		return nil, l.mayNotScan(r.Schema, r.Table, err)
+		return nil, l.mayNotScan(ctx, r.Schema, r.Table, nil, err)
 	}
 }
 
@@ -158,7 +158,7 @@ func (l *Live) relationFor(ctx context.Context, r *ChunkRequest, shape *liveTabl
 		if typ == nil {
 			return nil, fmt.Errorf("the type of column %s is gone", c)
 		}
-		cols = append(cols, Column{Name: c, Type: typ, Key: slices.Contains(r.Key, c)})
+		cols = append(cols, Column{Name: c, Type: typ, Key: slices.Contains(r.Key, c), Number: shape.numbers[c]})
 	}
 	if k := r.Like; k != nil && k.OID == shape.oid && slices.Equal(k.Columns, cols) {
 		return k, nil
@@ -218,13 +218,20 @@ func (l *Live) chunk(ctx context.Context, r ChunkRequest, shape *liveTable) (*Ch
 	var out *Chunk
 	return out, l.use(ctx, func(conn *pgx.Conn) error {
 		out = &Chunk{Rel: rel}
-		var partitioned bool
-		if err := conn.QueryRow(ctx, "SELECT relkind = 'p', pg_catalog.pg_is_in_recovery(), CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()::text ELSE '0/0' END FROM pg_catalog.pg_class WHERE oid = $1::int8::oid", int64(rel.OID)).
-			Scan(&partitioned, &out.Seen.standby, &out.Seen.before); err != nil {
+		var partitioned, same bool
+		names, numbers := make([]string, len(rel.Columns)), make([]int16, len(rel.Columns))
+		for i := range rel.Columns {
+			names[i], numbers[i] = rel.Columns[i].Name, rel.Columns[i].Number
+		}
+		if err := conn.QueryRow(ctx, "SELECT (SELECT count(*) FROM unnest($2::text[], $3::int2[]) w (name, number) JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::int8::oid AND a.attname = w.name AND a.attnum = w.number) = cardinality($2::text[]), relkind = 'p', pg_catalog.pg_is_in_recovery(), CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()::text ELSE '0/0' END FROM pg_catalog.pg_class WHERE oid = $1::int8::oid", int64(rel.OID), names, numbers).
+			Scan(&same, &partitioned, &out.Seen.standby, &out.Seen.before); err != nil {
 			if err == pgx.ErrNoRows {
 				return &pgconn.PgError{Code: "42P01", Message: "the table was made anew"}
 			}
 			return err
+		}
+		if !same { // another column has the name of one that was looked at before
+			return &pgconn.PgError{Code: "42703", Message: "a column was made anew"}
 		}
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 		if err != nil {

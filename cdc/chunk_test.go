@@ -268,3 +268,34 @@ func TestInvariant9ChunkWindow(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A chunk is never read with columns that are others by now: the shape of the table is looked at anew, which the table's own job does once.
+func TestChunkOfAColumnMadeAnew(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT i, 'old' FROM generate_series(1, 20) i")
+	l, err := NewLive(dsn, "test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	number := func(after ...string) int16 {
+		t.Helper()
+		c, err := l.Chunk(t.Context(), ChunkRequest{Schema: "public", Table: "t", Key: []string{"id"}, Columns: []string{"a"}, After: after, Rows: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Rel.Columns[c.Rel.Column("a")].Number
+	}
+	if n := number(); n != 2 {
+		t.Fatalf("a is number %d", n)
+	}
+	pgtest.Exec(t, dsn, "ALTER TABLE t DROP a, ADD a text")
+	if n := number("5"); n != 3 {
+		t.Errorf("after a was made anew it is number %d", n)
+	}
+	pgtest.Exec(t, dsn, "ALTER TABLE t RENAME a TO b; ALTER TABLE t ADD a text")
+	if n := number("10"); n != 4 {
+		t.Errorf("after another column was given its name it is number %d", n)
+	}
+}

@@ -44,7 +44,11 @@ func (l *Live) Count(ctx context.Context, schema, table string, filter *Filter) 
 		return err
 	})
 	if err != nil {
-		return 0, false, l.mayNotScan(schema, table, err)
+		var columns []string
+		if filter != nil {
+			columns = filter.columns(nil)
+		}
+		return 0, false, l.mayNotScan(ctx, schema, table, columns, err)
 	}
 	return n, exact, nil
 }

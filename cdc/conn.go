@@ -38,6 +38,19 @@ var pins = map[string]string{
 	"idle_in_transaction_session_timeout": "0",
 }
 
+// unbounded takes limits off a session that only some servers have, and that a connection's start therefore cannot name: of a session without work
+// (PostgreSQL 14 and later), and of a transaction (17 and later), which would end a stream in the middle of each large transaction, again and again.
+const unbounded = `SELECT pg_catalog.set_config(name, '0', false) FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS limits(name)
+	WHERE pg_catalog.current_setting(name, true) IS NOT NULL`
+
+// unbind runs unbounded.
+func unbind(ctx context.Context, pg *pgconn.PgConn) error {
+	if serverMajor(pg) < 14 {
+		return nil
+	}
+	return pg.Exec(ctx, unbounded).Close()
+}
+
 // parseDSN parses a connection string, pins the session's settings and turns TCP
 // keepalive on. Host names are resolved again at every connection attempt.
 func parseDSN(dsn string) (*pgx.ConnConfig, error) {
@@ -64,6 +77,7 @@ func parseDSN(dsn string) (*pgx.ConnConfig, error) {
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
 	}}
 	cfg.DialFunc = dialer.DialContext
+	cfg.AfterConnect = unbind
 	PreferPrimary(&cfg.Config, dsn)
 	return cfg, nil
 }
@@ -94,10 +108,10 @@ func replicationConfig(dsn string) (*pgconn.Config, error) {
 		in = newInflow(r)
 		return pgproto3.NewFrontend(in, w)
 	}
-	cfg.AfterConnect = func(_ context.Context, pg *pgconn.PgConn) error {
+	cfg.AfterConnect = func(ctx context.Context, pg *pgconn.PgConn) error {
 		_, in.records = pg.Conn().(*tls.Conn)
 		pg.CustomData()[inflowKey] = in
-		return nil
+		return unbind(ctx, pg)
 	}
 	return &cfg.Config, nil
 }

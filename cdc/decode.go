@@ -141,8 +141,8 @@ func (d *Decoder) Decode(ctx context.Context, msg []byte) (*Tx, error) {
 
 func (d *Decoder) begin(msg []byte) error {
 	c := newCursor(msg)
-	c.uint64("final LSN")
-	c.time("commit time")
+	lsn := LSN(c.uint64("final LSN"))
+	at := c.time("commit time")
 	xid := c.uint32("transaction id")
 	if err := c.err(); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (d *Decoder) begin(msg []byte) error {
 	if d.tx.open {
 		return &ProtocolError{Message: 'B', Reason: fmt.Sprintf("transaction %d is still open", d.tx.xid)}
 	}
-	d.tx.begin(xid)
+	d.tx.begin(xid, lsn, at)
 	return nil
 }
 

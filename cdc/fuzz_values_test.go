@@ -242,7 +242,7 @@ func FuzzSpillRun(f *testing.F) {
 			if err := file.flush(); err != nil {
 				t.Fatal(err)
 			}
-			for p, err := range mergeRuns(file, comparePartOrdinals, []run{{0, int64(len(data))}}) {
+			for p, err := range mergeRuns(file, comparePartOrdinals, []run{{at: 0, len: int64(len(data))}}) {
 				if err != nil {
 					return all, err
 				}

@@ -12,8 +12,8 @@ import (
 
 // ImageShape is which columns of a table an image of its rows holds, and in which order: all of the table's, but those that hold
 // secrets. Images outlive the table's present form: one of an earlier shape is read column by column, by name, and a column that did not
-// exist then, or that any later shape lacks or has with another type, is Unknown: what has the name now is another column. Of a table that was dropped
-// and made anew nothing is known.
+// exist then, or that any later shape lacks or has with another type or number (it was dropped and made anew), is Unknown: what has the name now is another column.
+// Of a table that was dropped and made anew nothing is known.
 //
 // A packed image is a value for each column of the shape: a varint, 0 for NULL, 1 for Unknown, otherwise the length of the text and 2, and
 // then the text.
@@ -31,19 +31,19 @@ type ImageShape struct {
 // maxImageFits bounds what is remembered of relations that images were packed from and unpacked to.
 const maxImageFits = 64
 
-// NewImageShape returns the shape of a relation's rows, with the columns for which keep returns true.
+// NewImageShape returns the shape of a relation's rows, with the columns for which keep returns true and of which it is known which ones they are.
 func NewImageShape(rel *Relation, keep func(rel *Relation, column string) bool) (*ImageShape, error) {
 	s := &ImageShape{table: rel.OID}
 	for _, c := range rel.Columns {
-		if keep == nil || keep(rel, c.Name) {
-			s.columns = append(s.columns, Column{Name: c.Name, Type: c.Type})
+		if c.Number != ColumnGone && (keep == nil || keep(rel, c.Name)) {
+			s.columns = append(s.columns, Column{Name: c.Name, Type: c.Type, Number: c.Number})
 		}
 	}
 	slices.SortFunc(s.columns, func(a, b Column) int { return strings.Compare(a.Name, b.Name) })
 	s.lost = make([]bool, len(s.columns))
-	out := encodedShape{Table: s.table, Columns: make([]encodedColumn, len(s.columns))}
+	out := encodedShape{Table: s.table, Columns: make([]shapeColumn, len(s.columns))}
 	for i, c := range s.columns {
-		out.Columns[i] = encodedColumn{Name: c.Name, Type: encodeType(c.Type)}
+		out.Columns[i] = shapeColumn{encodedColumn{Name: c.Name, Type: encodeType(c.Type)}, c.Number}
 	}
 	var err error
 	if s.text, err = json.Marshal(out); err != nil {
@@ -54,8 +54,13 @@ func NewImageShape(rel *Relation, keep func(rel *Relation, column string) bool) 
 
 // encodedShape is a shape as JSON.
 type encodedShape struct {
-	Table   uint32          `json:"table"`
-	Columns []encodedColumn `json:"columns"`
+	Table   uint32        `json:"table"`
+	Columns []shapeColumn `json:"columns"`
+}
+
+type shapeColumn struct {
+	encodedColumn
+	Number int16 `json:"number,omitempty"`
 }
 
 // DecodeImageShapes reads the shapes that a table has had, in their order. One that cannot be read is nil, and nothing is known of images from before it;
@@ -101,7 +106,7 @@ func DecodeImageShape(text []byte) (*ImageShape, error) {
 		if err != nil {
 			return nil, fmt.Errorf("decode the shape of images: column %s: %w", c.Name, err)
 		}
-		s.columns = append(s.columns, Column{Name: c.Name, Type: typ})
+		s.columns = append(s.columns, Column{Name: c.Name, Type: typ, Number: c.Number})
 	}
 	return s, nil
 }
@@ -120,7 +125,7 @@ func (s *ImageShape) Encode() []byte { return s.text }
 // SameTable says that the shape is of the table with an OID; 0 stands for any.
 func (s *ImageShape) SameTable(oid uint32) bool { return s.table == oid || s.table == 0 || oid == 0 }
 
-// Extends says that the shape has a column that another one lacks, or has with another type, or is of another table: images of the other one say less.
+// Extends says that the shape has a column that another one lacks, or has with another type or number, or is of another table: images of the other one say less.
 func (s *ImageShape) Extends(o *ImageShape) bool {
 	for i := range s.columns {
 		if !o.has(&s.columns[i]) {
@@ -132,7 +137,13 @@ func (s *ImageShape) Extends(o *ImageShape) bool {
 
 func (s *ImageShape) has(c *Column) bool {
 	i, found := slices.BinarySearchFunc(s.columns, c.Name, func(d Column, name string) int { return strings.Compare(d.Name, name) })
-	return found && s.columns[i].Type.OID == c.Type.OID
+	return found && s.columns[i].Type.OID == c.Type.OID && s.columns[i].Number == c.Number
+}
+
+// Holds says that images of the shape hold a column of a relation of the same table: this one, and not another one that had its name before.
+func (s *ImageShape) Holds(rel *Relation, column string) bool {
+	i := rel.Column(column)
+	return i >= 0 && s.Tells(rel) && s.has(&rel.Columns[i])
 }
 
 // Tells says that rows of a relation can be read from the shape's images: they are of the same table.
@@ -154,7 +165,11 @@ func (s *ImageShape) fit(rel *Relation) imageFit {
 	}
 	for i, c := range s.columns {
 		f.toRel[i] = -1
-		if j := rel.Column(c.Name); j >= 0 && rel.Columns[j].Type.OID == c.Type.OID && s.Tells(rel) && !s.lost[i] {
+		j := rel.Column(c.Name)
+		if j < 0 || s.lost[i] || !s.Tells(rel) {
+			continue
+		}
+		if to := &rel.Columns[j]; to.Type.OID == c.Type.OID && (to.Number == c.Number || to.Number == 0) { // 0: of whoever takes the images as they are
 			f.toRel[i], f.toShape[j] = j, i
 		}
 	}

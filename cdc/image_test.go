@@ -133,6 +133,73 @@ func TestImageOfAColumnMadeAnew(t *testing.T) {
 	}
 }
 
+// A column that was dropped and made anew is told apart by its number, although WAL describes the table as before; where the number is not known, its values are not kept.
+func TestImageOfAColumnWithAnotherNumber(t *testing.T) {
+	text := BuiltinType(25)
+	numbered := func(a int16) *Relation {
+		rel := imageRelation(Column{Name: "a", Type: text, Number: a}, Column{Name: "b", Type: text, Number: 9})
+		rel.Columns[0].Number = 1
+		return rel
+	}
+	shape := func(rel *Relation) *ImageShape {
+		s, err := NewImageShape(rel, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err = DecodeImageShape(s.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	row, _ := NewRow(numbered(2), ImageFull, AppendTuple(nil, []Value{{State: Present, Text: []byte("7")}, {State: Present, Text: []byte("old")}, {State: Null}}))
+	for number, want := range map[int16]State{2: Present, 0: Present, 4: Unknown, ColumnGone: Unknown} {
+		s := shape(numbered(2))
+		got, err := s.Unpack(numbered(number), s.Pack(nil, row))
+		if err != nil || got.Value(1).State != want || got.Value(2).State != Null {
+			t.Errorf("column number %d: %v %v %v, want %v", number, got.Value(1).State, got.Value(2).State, err, want)
+		}
+	}
+	if !shape(numbered(4)).Extends(shape(numbered(2))) || shape(numbered(2)).Extends(shape(numbered(2))) {
+		t.Error("a column made anew is one that images lack")
+	}
+	if slices.Contains(shape(numbered(ColumnGone)).Columns(), "a") {
+		t.Error("a column that is gone is kept")
+	}
+	if s := shape(numbered(2)); !s.Holds(numbered(2), "a") || s.Holds(numbered(4), "a") || s.Holds(numbered(2), "c") {
+		t.Error("which columns a shape holds")
+	}
+}
+
+// WAL describes a table with the same words after a column was made anew: the catalog tells, and a new relation begins. What it tells may be ahead of WAL.
+func TestRelationOfAColumnMadeAnew(t *testing.T) {
+	schema := testSchema()
+	schema.columns = map[uint32]map[string]ColumnNumber{byKey.oid: {"id": {Number: 1}, "a": {Number: 2}}} // b is gone by now
+	schema.seen = 500
+	d := NewDecoder(schema, wantNet, Limits{TempDir: t.TempDir()})
+	rel := func() *Relation {
+		t.Helper()
+		tx := play(t, d, begin(1), byKey.relation(), byKey.insert(row("1", "x", "y")), commit())[0]
+		for c := range tx.Changes() {
+			return c.Rel
+		}
+		t.Fatal("no change")
+		return nil
+	}
+	first := rel()
+	if n := first.Columns[1].Number; n != 2 || first.Columns[2].Number != ColumnGone || first.Ahead(400) {
+		t.Errorf("%+v", first.Columns)
+	}
+	schema.seen = 600
+	if rel() != first {
+		t.Error("the same columns, and another relation")
+	}
+	schema.columns[byKey.oid]["a"] = ColumnNumber{Number: 4, Anew: true}
+	again := rel()
+	if again == first || again.Columns[1].Number != 4 || !again.Ahead(600) || again.Ahead(601) {
+		t.Errorf("after it was made anew: %+v", again.Columns)
+	}
+}
+
 // FuzzImageUnpack reads whatever stands in the table: an error, never a panic, nor a row with places outside of it.
 func FuzzImageUnpack(f *testing.F) {
 	f.Add([]byte{3, '7', 0, 1}, []byte(`{"columns":[{"name":"id","type":{"oid":23,"name":"integer","kind":"int"}},{"name":"a","type":{"oid":25,"name":"text","kind":"text"}},{"name":"b","type":{"oid":25,"name":"text","kind":"text"}}]}`))

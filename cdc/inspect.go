@@ -57,6 +57,7 @@ type inspection struct {
 func (in inspection) server(ctx context.Context) error {
 	f := in.facts
 	var keep, maxWAL, memory *int64
+	var idle float64
 	var pid int
 	err := in.conn.QueryRow(ctx, `SELECT
 			current_setting('server_version_num')::int, current_setting('server_version'),
@@ -69,14 +70,16 @@ func (in inspection) server(ctx context.Context) error {
 			pg_catalog.pg_size_bytes(current_setting('logical_decoding_work_mem', true)), current_setting('synchronous_standby_names'),
 			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
 			(SELECT coalesce(sum(numbackends), 0) FROM pg_catalog.pg_stat_database)::int, d.datconnlimit, pg_catalog.pg_backend_pid(),
-			(SELECT system_identifier::text FROM pg_catalog.pg_control_system())
+			(SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+			coalesce(pg_catalog.date_part('epoch', current_setting('idle_replication_slot_timeout', true)::interval), 0)
 		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`).
 		Scan(&f.Version, &f.VersionText, &f.InRecovery, &f.Database, &f.DatabaseOID, &f.DatabaseOwner,
 			&f.WALLevel, &f.SlotsMax, &f.SlotsUsed, &f.SendersMax, &f.SendersUsed, &keep, &maxWAL, &memory, &f.SyncStandbys,
-			&f.ConnectionsMax, &f.ConnectionsUsed, &f.DatabaseLimit, &pid, &f.SystemID)
+			&f.ConnectionsMax, &f.ConnectionsUsed, &f.DatabaseLimit, &pid, &f.SystemID, &idle)
 	if err != nil {
 		return err
 	}
+	f.IdleLimit = time.Duration(idle * float64(time.Second))
 	f.KeepMax = -1
 	if keep != nil && *keep >= 0 {
 		f.KeepMax = *keep

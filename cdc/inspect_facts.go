@@ -63,10 +63,11 @@ type Facts struct {
 	WALLevel                string
 	SlotsUsed, SlotsMax     int
 	SendersUsed, SendersMax int
-	KeepMax                 int64  // max_slot_wal_keep_size in bytes; -1 when unlimited or before PostgreSQL 13
-	MaxWALSize              int64  // max_wal_size in bytes: what the server keeps without any slot, more or less
-	DecodingMemory          int64  // logical_decoding_work_mem in bytes; -1 before PostgreSQL 13
-	SyncStandbys            string // synchronous_standby_names
+	KeepMax                 int64         // max_slot_wal_keep_size in bytes; -1 when unlimited or before PostgreSQL 13
+	IdleLimit               time.Duration // idle_replication_slot_timeout; 0 for none or before PostgreSQL 18
+	MaxWALSize              int64         // max_wal_size in bytes: what the server keeps without any slot, more or less
+	DecodingMemory          int64         // logical_decoding_work_mem in bytes; -1 before PostgreSQL 13
+	SyncStandbys            string        // synchronous_standby_names
 
 	ConnectionsUsed, ConnectionsMax int  // the latter without those reserved for superusers
 	DatabaseLimit                   int  // connections to the database; -1 when unlimited

@@ -62,7 +62,7 @@ func TestLiveTypes(t *testing.T) {
 	}
 }
 
-func TestLivePrimaryKey(t *testing.T) {
+func TestLiveDescribe(t *testing.T) {
 	dsn := pgtest.Database(t)
 	pgtest.Exec(t, dsn, `CREATE TABLE rel (a int, b int, c int, PRIMARY KEY (c, a) INCLUDE (b)); CREATE TABLE none (a int UNIQUE)`)
 	l := newLive(t, dsn)
@@ -72,13 +72,53 @@ func TestLivePrimaryKey(t *testing.T) {
 		if err := conn.QueryRow(t.Context(), "SELECT $1::text::regclass::oid::int8", table).Scan(&oid); err != nil {
 			t.Fatal(err)
 		}
-		key, err := l.PrimaryKey(t.Context(), oid)
-		if err != nil || strings.Join(key, ",") != strings.Join(want, ",") {
-			t.Errorf("%s: %q %v", table, key, err)
+		d, err := l.Describe(t.Context(), oid)
+		if err != nil || strings.Join(d.Key, ",") != strings.Join(want, ",") || d.Columns["a"] != (ColumnNumber{Number: 1}) || d.Seen == 0 {
+			t.Errorf("%s: %+v %v", table, d, err)
 		}
 	}
-	if key, err := l.PrimaryKey(t.Context(), 4_000_000_000); len(key) != 0 || err != nil {
-		t.Errorf("a table that does not exist: %q %v", key, err)
+	if d, err := l.Describe(t.Context(), 4_000_000_000); len(d.Key) != 0 || len(d.Columns) != 0 || err != nil {
+		t.Errorf("a table that does not exist: %+v %v", d, err)
+	}
+}
+
+// A column that has taken the place of one that was dropped has another number; once the slots have passed the drop, it is certain which one WAL names.
+func TestDescribeAColumnMadeAnew(t *testing.T) {
+	b := newBench(t)
+	l := newLive(t, b.dsn)
+	conn := pgtest.Connect(t, b.dsn)
+	describe := func() Description {
+		t.Helper()
+		var oid uint32
+		if err := conn.QueryRow(t.Context(), "SELECT 'again'::regclass::oid::int8").Scan(&oid); err != nil {
+			t.Fatal(err)
+		}
+		d, err := l.Describe(t.Context(), oid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	b.exec("CREATE TABLE again (id int PRIMARY KEY, a text, b text)")
+	first := describe()
+	if first.Columns["a"] != (ColumnNumber{Number: 2}) {
+		t.Errorf("%+v", first)
+	}
+	b.exec("ALTER TABLE again DROP a; ALTER TABLE again ADD a text")
+	d := describe()
+	if d.Columns["a"] != (ColumnNumber{Number: 4, Anew: true}) || d.Columns["id"].Anew || !d.Columns["b"].Anew || d.Seen <= first.Seen {
+		t.Errorf("right after it: %+v", d)
+	}
+	pgtest.Exec(t, b.dsn, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()")
+	pgtest.Exec(t, b.dsn, "SELECT pg_create_logical_replication_slot('walhook_anew', 'pgoutput')")
+	defer pgtest.Exec(t, b.dsn, "SELECT pg_drop_replication_slot('walhook_anew')")
+	if d := describe(); d.Columns["a"] != (ColumnNumber{Number: 4}) {
+		t.Errorf("with a slot that begins after it: %+v", d)
+	}
+	// Under a name that another column had there is another one also when none was dropped: what was renamed since the slot began is in doubt.
+	b.exec("ALTER TABLE again RENAME b TO b_legacy; ALTER TABLE again ADD b text")
+	if d := describe(); d.Columns["b"] != (ColumnNumber{Number: 5, Anew: true}) || !d.Columns["b_legacy"].Anew || d.Columns["a"].Anew {
+		t.Errorf("a column renamed and another made: %+v", d)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type liveTable struct {
 	oid     uint32
 	columns map[string]uint32 // type OID by name
+	numbers map[string]int16  // see [ColumnNumber]
 	indexed map[string]bool   // columns that an index begins with
 	plans   map[*Link]*linkPlan
 }
@@ -111,8 +112,8 @@ func (l *Live) shapeOf(ctx context.Context, name tableName) (shape *liveTable, f
 func (l *Live) shape(ctx context.Context, name tableName) (*liveTable, error) {
 	t := &liveTable{}
 	err := l.use(ctx, func(conn *pgx.Conn) error {
-		*t = liveTable{columns: make(map[string]uint32), indexed: make(map[string]bool), plans: make(map[*Link]*linkPlan)}
-		rows, err := conn.Query(ctx, `SELECT c.oid::int8, a.attname::text, a.atttypid::int8,
+		*t = liveTable{columns: make(map[string]uint32), numbers: make(map[string]int16), indexed: make(map[string]bool), plans: make(map[*Link]*linkPlan)}
+		rows, err := conn.Query(ctx, `SELECT c.oid::int8, a.attname::text, a.atttypid::int8, a.attnum,
 				EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
 					JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
 					WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid
@@ -126,9 +127,10 @@ func (l *Live) shape(ctx context.Context, name tableName) (*liveTable, error) {
 		}
 		var column string
 		var typ uint32
+		var number int16
 		var indexed bool
-		_, err = pgx.ForEachRow(rows, []any{&t.oid, &column, &typ, &indexed}, func() error {
-			t.columns[column] = typ
+		_, err = pgx.ForEachRow(rows, []any{&t.oid, &column, &typ, &number, &indexed}, func() error {
+			t.columns[column], t.numbers[column] = typ, number
 			if indexed {
 				t.indexed[column] = true
 			}

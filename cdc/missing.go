@@ -27,7 +27,11 @@ func (l *Live) Missing(ctx context.Context, schema, table string, keys []string)
 		})
 	}
 	if err != nil {
-		return nil, 0, l.mayNotScan(schema, table, err)
+		var key []string
+		if rel != nil {
+			key = rel.keyNames()
+		}
+		return nil, 0, l.mayNotScan(ctx, schema, table, key, err)
 	}
 	return missing, end, nil
 }

@@ -67,6 +67,6 @@ func missingSlot(name string, err error) *SlotError {
 
 func lostSlot(name, why string, err error) *SlotError {
 	return &SlotError{Slot: name, Problem: SlotLost, Detail: why, Err: err,
-		Raise:  "raise max_slot_wal_keep_size; then: ",
+		Raise:  lostRemedy(""),
 		Remedy: fmt.Sprintf("SELECT pg_drop_replication_slot(%s); then: walhook setup", quoteText(name))}
 }

@@ -40,6 +40,7 @@ func tryReplication(ctx context.Context, dsn, kind string) error {
 		return err
 	}
 	cfg.RuntimeParams["replication"] = kind
+	cfg.AfterConnect = nil // physical replication knows no SQL
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)

@@ -29,13 +29,20 @@ func (p *preflight) server() {
 		p.add(SeverityError, "no_free_sender", fmt.Sprintf("all %d WAL senders are in use", f.SendersMax),
 			fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", f.SendersMax+5))
 	}
-	if f.KeepMax < 0 && f.Major() >= 13 {
-		p.add(SeverityWarning, "wal_unlimited", "nothing limits the WAL that a slot keeps: while walhook is away, it can fill the server's disk",
-			"ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); choose what the disk can spare")
+	if f.KeepMax < 0 {
+		remedy := "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); choose what the disk can spare"
+		if f.Major() < 13 {
+			remedy = "a limit of the server's own takes PostgreSQL 13; until then set source.guard.max_retained, which acts while walhook runs, and watch the disk while it does not"
+		}
+		p.add(SeverityWarning, "wal_unlimited", "nothing limits the WAL that a slot keeps: while walhook is away, it can fill the server's disk", remedy)
 	}
 	if f.KeepMax >= 0 && f.KeepMax < f.MaxWALSize {
 		p.add(SeverityWarning, "wal_limit_low", fmt.Sprintf("max_slot_wal_keep_size is %s, less than max_wal_size (%s): under load the slot is lost within minutes of a pause", bytesText(f.KeepMax), bytesText(f.MaxWALSize)),
 			fmt.Sprintf("ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB'; SELECT pg_reload_conf(); choose what the disk can spare", max(4*f.MaxWALSize, 20<<30)>>20))
+	}
+	if f.IdleLimit > 0 {
+		p.add(SeverityWarning, "slot_idle_limit", fmt.Sprintf("the server gives a slot up that nobody streams from for %s (idle_replication_slot_timeout), however little WAL it keeps: while walhook is away for longer, changes are lost", f.IdleLimit),
+			"ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf(); max_slot_wal_keep_size bounds what a slot keeps")
 	}
 	if f.DecodingMemory >= 0 && f.DecodingMemory < 16<<20 {
 		p.add(SeverityInfo, "decoding_memory", fmt.Sprintf("logical_decoding_work_mem is %s: the server spools every larger transaction to its disk before it sends it", bytesText(f.DecodingMemory)),

@@ -42,6 +42,9 @@ func (p *preflight) table(need TableNeed) {
 		p.add(SeverityError, "no_primary_key", fmt.Sprintf("%s has no primary key: its records cannot be told apart, and publishing it would make every UPDATE and DELETE of it fail%s", name, why),
 			fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…), or remove the rule", quoted))
 		return
+	case t.Kind == "p" && p.f.Major() < 13:
+		p.add(SeverityError, "partitioned", fmt.Sprintf("%s is partitioned, which publications support from PostgreSQL 13 on%s", name, why), "watch its partitions, or upgrade the server")
+		return
 	}
 	if p.f.Publication == nil || p.f.Publication.AllTables {
 		// Reported already.
@@ -56,14 +59,8 @@ func (p *preflight) table(need TableNeed) {
 			p.mend(SeverityError, "row_filter", fmt.Sprintf("publication %q holds only some rows of %s", p.f.PublicationName, name), "walhook setup")
 		}
 	}
-	if t.Kind == "p" {
-		if p.f.Major() < 13 {
-			p.add(SeverityError, "partitioned", fmt.Sprintf("%s is partitioned, which publications support from PostgreSQL 13 on%s", name, why), "watch its partitions, or upgrade the server")
-			return
-		}
-		if pub := p.f.Publication; pub != nil && !pub.ViaRoot {
-			p.mend(SeverityError, "via_root", fmt.Sprintf("publication %q publishes changes of %s under the names of its partitions", p.f.PublicationName, name), publishSQL(p.f))
-		}
+	if pub := p.f.Publication; t.Kind == "p" && pub != nil && !pub.ViaRoot {
+		p.mend(SeverityError, "via_root", fmt.Sprintf("publication %q publishes changes of %s under the names of its partitions", p.f.PublicationName, name), publishSQL(p.f))
 	}
 	p.identity(t, need, why)
 }
@@ -122,7 +119,7 @@ func (p *preflight) identity(t *TableFacts, need TableNeed, why string) {
 		switch {
 		case need.Full && leaf.Identity != "f":
 			p.mend(SeverityError, "identity", fmt.Sprintf("%s has no REPLICA IDENTITY FULL: WAL does not hold the values before a change%s", name, why),
-				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", quoted))
+				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", quoted)+orImages(t))
 		case leaf.keyless():
 			p.mend(SeverityError, "identity_unusable", fmt.Sprintf("%s has no usable replica identity: once it is published, every UPDATE and DELETE of it fails", name),
 				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT", quoted))
@@ -134,6 +131,14 @@ func (p *preflight) identity(t *TableFacts, need TableNeed, why string) {
 				fmt.Sprintf("if nobody else needs it: ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT", quoted))
 		}
 	}
+}
+
+// orImages is the other way to old values, which partitioned tables have not.
+func orImages(t *TableFacts) string {
+	if t.Kind == "p" {
+		return ""
+	}
+	return "; or where the table may not be altered, name it in [images] tables"
 }
 
 // leaves are the tables whose replica identity counts: the table itself, or its partitions.

@@ -47,6 +47,7 @@ func TestPreflight(t *testing.T) {
 		t.Fatalf("with a standby that is ready: %+v", Preflight(ready, soundNeeds))
 	}
 	table := func(f *Facts) *TableFacts { return &f.Tables[0] }
+	twelve := func(f *Facts) { f.Version, f.VersionText = 120022, "12.22" }
 	for _, c := range []struct {
 		code     string
 		severity Severity
@@ -58,7 +59,9 @@ func TestPreflight(t *testing.T) {
 		{"wal_level", SeverityError, false, func(f *Facts) { f.WALLevel = "replica" }, "ALTER SYSTEM SET wal_level = 'logical'"},
 		{"no_free_sender", SeverityError, false, func(f *Facts) { f.SendersUsed = 10 }, "max_wal_senders = 15"},
 		{"wal_unlimited", SeverityWarning, false, func(f *Facts) { f.KeepMax = -1 }, "max_slot_wal_keep_size"},
+		{"wal_unlimited", SeverityWarning, false, func(f *Facts) { twelve(f); f.KeepMax = -1 }, "source.guard.max_retained"},
 		{"wal_limit_low", SeverityWarning, false, func(f *Facts) { f.KeepMax = 512 << 20 }, "max_slot_wal_keep_size = '20480MB'"},
+		{"slot_idle_limit", SeverityWarning, false, func(f *Facts) { f.IdleLimit = time.Hour }, "for 1h0m0s (idle_replication_slot_timeout)"},
 		{"decoding_memory", SeverityInfo, false, func(f *Facts) { f.DecodingMemory = 1 << 20 }, `ALTER ROLE "walhook" SET logical_decoding_work_mem`},
 		{"connections_short", SeverityWarning, false, func(f *Facts) { f.ConnectionsUsed = 90 }, "max_connections = 114"},
 		{"source_pooler", SeverityWarning, false, func(f *Facts) { f.Pooled = true }, "5432"},
@@ -81,7 +84,10 @@ func TestPreflight(t *testing.T) {
 		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Plugin = "wal2json" }, "wal2json"},
 		{"slot_foreign", SeverityError, false, func(f *Facts) { f.Slot.Database = "other" }, `database "other"`},
 		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "lost" }, "max_slot_wal_keep_size"},
-		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "idle_timeout" }, "idle_timeout"},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "idle_timeout" }, "raise idle_replication_slot_timeout"},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "rows_removed" }, "hot_standby_feedback"},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "wal_level_insufficient" }, "wal_level = logical on the primary"},
+		{"slot_lost", SeverityError, false, func(f *Facts) { f.Slot.Reason = "of another kind" }, "lost: of another kind"},
 		{"slot_temporary", SeverityError, false, func(f *Facts) { f.Slot.Temporary = true }, "temporary"},
 		{"slot_active", SeverityInfo, false, func(f *Facts) { f.Slot.PID = 4711 }, "pg_terminate_backend(4711)"},
 		{"slot_unreserved", SeverityError, false, func(f *Facts) { f.Slot.WALStatus = "unreserved" }, "next checkpoint"},
@@ -114,6 +120,7 @@ func TestPreflight(t *testing.T) {
 		{"table_unlogged", SeverityError, false, func(f *Facts) { table(f).Unlogged = true }, "SET LOGGED"},
 		{"table_temporary", SeverityError, false, func(f *Facts) { table(f).Temporary = true }, "temporary"},
 		{"no_primary_key", SeverityError, false, func(f *Facts) { table(f).PrimaryKey = nil }, "ADD PRIMARY KEY"},
+		{"partitioned", SeverityError, false, func(f *Facts) { twelve(f); table(f).Kind, table(f).Published = "p", false }, "watch its partitions"},
 		{"not_published", SeverityError, true, func(f *Facts) { table(f).Published, f.Publication.Tables = false, nil }, "ADD TABLE ONLY"},
 		{"column_list", SeverityError, true, func(f *Facts) { table(f).ColumnList, f.Publication.Tables[0].ColumnList = true, true }, "columns"},
 		{"row_filter", SeverityError, true, func(f *Facts) { table(f).RowFilter, f.Publication.Tables[0].RowFilter = true, true }, "rows"},

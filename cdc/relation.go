@@ -34,10 +34,15 @@ type Type struct {
 
 // Column is a column of a table as WAL carries it.
 type Column struct {
-	Name string
-	Type *Type
-	Key  bool // part of the primary key
+	Name   string
+	Type   *Type
+	Key    bool  // part of the primary key
+	Number int16 // see [ColumnNumber]; 0 when it was not looked up, ColumnGone when there is no such column any more
+	Anew   bool  // see [ColumnNumber]
 }
+
+// ColumnGone is the number of a column that the catalog knows no more.
+const ColumnGone = -1
 
 // Relation is a table as one RELATION message described it, with the primary
 // key from pg_index (trap 7: under FULL every column is flagged as key).
@@ -52,6 +57,8 @@ type Relation struct {
 	Key      []int // indexes into Columns of the primary key, in the key's order; empty when the table has none
 
 	index map[string]int
+	seen  LSN  // see [Description]
+	anew  bool // some column is
 }
 
 // NewRelation builds a relation and its name index. Key columns are taken from

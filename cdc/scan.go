@@ -39,7 +39,7 @@ func (l *Live) Bounds(ctx context.Context, schema, table, key string) (least, gr
 	sql := fmt.Sprintf("SELECT min(%[1]s)::int8, max(%[1]s)::int8 FROM %[2]s", quoteIdent(key), quoteTable(schema, table))
 	err = l.use(ctx, func(conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(&lo, &hi) })
 	if err != nil {
-		return 0, 0, false, l.mayNotScan(schema, table, err)
+		return 0, 0, false, l.mayNotScan(ctx, schema, table, []string{key}, err)
 	}
 	if lo == nil {
 		return 0, 0, false, nil
@@ -69,18 +69,12 @@ func (l *Live) Scan(ctx context.Context, s Scan) (*Scanned, error) {
 		if delete(l.tables, name); shapeChanged(err) && !fresh {
 			continue
 		}
-		return nil, l.mayNotScan(s.Schema, s.Table, err)
+		columns := append([]string{s.Key}, s.Columns...)
+		if s.Filter != nil {
+			columns = s.Filter.columns(columns)
+		}
+		return nil, l.mayNotScan(ctx, s.Schema, s.Table, columns, err)
 	}
-}
-
-func (l *Live) mayNotScan(schema, table string, err error) error {
-	name := tableName{schema, table}
-	if sqlState(err) == "42501" {
-		role := quoteIdent(l.cfg.User)
-		return &RefusedError{Reason: fmt.Sprintf("role %q may not read table %s", l.cfg.User, name), Err: err,
-			Remedy: fmt.Sprintf("as the table's owner: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON TABLE %s TO %s", quoteIdent(schema), role, quoteTable(schema, table), role)}
-	}
-	return fmt.Errorf("look at %s: %w", name, err)
 }
 
 // IsTimeout says that a statement took longer than it may.

@@ -139,29 +139,46 @@ func (l *Live) Type(ctx context.Context, oid uint32) (*Type, error) {
 	return l.resolve(ctx, oid, 0)
 }
 
-// PrimaryKey implements [Schema]. It is not cached: the decoder asks once per RELATION message, that is when a table
+// Describe implements [Schema]. It is not cached: the decoder asks once per RELATION message, that is when a table
 // is first seen or may have changed.
-func (l *Live) PrimaryKey(ctx context.Context, relOID uint32) ([]string, error) {
+//
+// Of a column that was dropped, pg_attribute keeps a row, written by the transaction that dropped it. Where that one is older than all that slots of this
+// database have still to decode, the columns that came later are the ones that WAL names.
+func (l *Live) Describe(ctx context.Context, relOID uint32) (d Description, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var key []string
-	err := l.use(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT a.attname::text
-			FROM pg_catalog.pg_index i
-			CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
-			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-			WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
-			ORDER BY k.n`, pgtype.Uint32{Uint32: relOID, Valid: true})
+	err = l.use(ctx, func(conn *pgx.Conn) error {
+		d = Description{Columns: map[string]ColumnNumber{}}
+		rows, err := conn.Query(ctx, `SELECT c.attname::text, c.attnum, coalesce(c.recent AND (c.attnum > c.dropped OR c.recents > 1 AND NOT c.made), false), coalesce(k.n, 0),
+				CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END::text
+			FROM (SELECT r.*, count(*) FILTER (WHERE r.recent AND r.attnum > 0) OVER () AS recents, min(r.attnum) FILTER (WHERE r.recent AND r.attisdropped) OVER () AS dropped,
+					bool_or(r.recent AND r.attnum < 0) OVER () AS made
+				FROM (SELECT a.attname, a.attnum, a.attisdropped, pg_catalog.age(a.xmin) BETWEEN 0 AND h.age AS recent
+					FROM pg_catalog.pg_attribute a CROSS JOIN (SELECT coalesce(max(pg_catalog.age(s.catalog_xmin)), 2147483647) AS age
+						FROM pg_catalog.pg_replication_slots s WHERE s.database = pg_catalog.current_database()) h
+					WHERE a.attrelid = $1) r) c
+			LEFT JOIN (SELECT k.attnum, k.n FROM pg_catalog.pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+				WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts) k ON k.attnum = c.attnum
+			WHERE c.attnum > 0 AND NOT c.attisdropped ORDER BY 4`, pgtype.Uint32{Uint32: relOID, Valid: true})
 		if err != nil {
 			return err
 		}
-		key, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		var name string
+		var n ColumnNumber
+		var place int64
+		_, err = pgx.ForEachRow(rows, []any{&name, &n.Number, &n.Anew, &place, &d.Seen}, func() error {
+			d.Columns[name] = n
+			if place > 0 {
+				d.Key = append(d.Key, name)
+			}
+			return nil
+		})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look up primary key: %w", err)
+		return Description{}, fmt.Errorf("look up a table: %w", err)
 	}
-	return key, nil
+	return d, nil
 }
 
 // resolve looks a type up, domains down to their base type.

@@ -74,3 +74,49 @@ func TestShapeErrors(t *testing.T) {
 		t.Errorf("of a server that is away: %v", err)
 	}
 }
+
+// What the role lacks is named, and nothing else, with names as the server needs them written.
+func TestGrantsThatAreMissing(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := "Reader-" + cfg.Database
+	quoted := `"` + role + `"`
+	pgtest.Exec(t, dsn, `CREATE SCHEMA "Our Own"; CREATE TABLE "Our Own"."Order" (id int PRIMARY KEY, "Date" text, password text); CREATE ROLE `+quoted+" LOGIN")
+	t.Cleanup(func() { pgtest.Exec(t, dsn, "DROP OWNED BY "+quoted+"; DROP ROLE "+quoted) })
+	l := newLive(t, pgtest.Server(t).DSNFor(role, "", cfg.Database))
+	scan := func() string {
+		t.Helper()
+		_, err := l.Scan(t.Context(), Scan{Schema: "Our Own", Table: "Order", Key: "id", Columns: []string{"Date"}, Until: 10})
+		var refused *RefusedError
+		if err == nil {
+			return ""
+		} else if !errors.As(err, &refused) {
+			t.Fatal(err)
+		}
+		grants, ok := strings.CutPrefix(refused.Hint(), "as the table's owner: ")
+		if !ok {
+			t.Fatal(refused.Hint())
+		}
+		return grants
+	}
+	usage, whole, column := `GRANT USAGE ON SCHEMA "Our Own" TO `+quoted, `GRANT SELECT ON TABLE "Our Own"."Order" TO `+quoted, `GRANT SELECT ("Date") ON TABLE "Our Own"."Order" TO `+quoted
+	for _, step := range []struct{ before, want string }{
+		{"SELECT 1", usage + "; " + whole},
+		{usage, whole},
+		{`GRANT SELECT (id) ON TABLE "Our Own"."Order" TO ` + quoted, column},
+		{"REVOKE USAGE ON SCHEMA \"Our Own\" FROM " + quoted, usage + "; " + column},
+		{usage + "; " + column, ""},
+	} {
+		pgtest.Exec(t, dsn, step.before)
+		if got := scan(); got != step.want {
+			t.Errorf("after %s: %q, want %q", step.before, got, step.want)
+		}
+	}
+	if _, _, _, err := l.Bounds(t.Context(), "Our Own", "Order", "id"); err != nil {
+		t.Error(err)
+	}
+}

@@ -23,7 +23,7 @@ type Slot struct {
 	Restart   LSN    // WAL from here on is kept for it
 	Confirmed LSN    // confirmed_flush_lsn
 	WALStatus string // reserved, extended, unreserved, lost; "" before PostgreSQL 13
-	Reason    string // why it is lost, where the server says (17 and later)
+	Reason    string // why it is lost, where the server says (17 and later, of conflicts 16), see [LostReason]
 	SafeBytes int64  // safe_wal_size: WAL that may be written before it is lost; -1 when unlimited or unknown
 
 	CatalogAge    int64     // transactions since catalog_xmin: VACUUM keeps what the system catalogs have lost since; 0 when there is none
@@ -46,7 +46,7 @@ func slotColumns(major int) string {
 		reason, failover, synced = "invalidation_reason", "failover", "synced"
 		inactive = "pg_catalog.date_part('epoch', inactive_since)"
 	case major >= 16:
-		reason = "CASE WHEN conflicting THEN 'conflict with recovery' END"
+		reason = "CASE WHEN conflicting AND pg_catalog.pg_is_in_recovery() THEN " + quoteText(conflict) + " END" // true of every lost slot, also on a primary
 	}
 	return fmt.Sprintf(`slot_name::text, plugin::text, database::text, temporary::text, active_pid::text,
 		restart_lsn::text, confirmed_flush_lsn::text, %s::text, %s::text, %s::text,
@@ -128,11 +128,9 @@ func (s *Slot) usable(database string) error {
 		return &SlotError{Slot: s.Name, Problem: SlotForeign, Detail: fmt.Sprintf("it is a slot of database %q, not of %q", s.Database, database),
 			Remedy: fmt.Sprintf("if database %q is a copy of %q, nothing is to be done here, or `walhook teardown` takes walhook out of the copy; otherwise choose another name for source.slot and run `walhook setup`; slot names are shared by all databases of a server", database, s.Database)}
 	case s.Lost():
-		why := s.Reason
-		if why == "" {
-			why = "it fell behind further than max_slot_wal_keep_size"
-		}
-		return lostSlot(s.Name, why, nil)
+		e := lostSlot(s.Name, LostReason(s.Reason), nil)
+		e.Raise = lostRemedy(s.Reason)
+		return e
 	}
 	return nil
 }

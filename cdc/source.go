@@ -112,7 +112,9 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 	detach := context.AfterFunc(ctx, quit)
 	defer detach()
 
-	err := s.read(ctx, NewDecoder(schema, s.want, s.cfg.Limits))
+	decoder := NewDecoder(schema, s.want, s.cfg.Limits)
+	decoder.Judge(s.cfg.Judge)
+	err := s.read(ctx, decoder)
 	quit()
 	<-s.stopped
 	s.line.begin(s.line.current(), false, nil, "")

@@ -58,6 +58,7 @@ type SourceConfig struct {
 
 	Errand Errand // between batches; may be nil
 
+	Judge  Judge  // of large transactions; may be nil
 	Limits Limits // of the decoder
 	Schema Schema // live catalogs for the decoder; nil means a connection of its own to DSN
 }

@@ -31,8 +31,10 @@ type spool struct {
 	truncated []uint64  // by group: parts that ended before this ordinal are void
 	truncates []pending // the TRUNCATEs themselves
 
+	judged bool // what the judge was told of the transaction is true
+
 	mu     sync.Mutex
-	merged *sorter // net parts by ordinal; nil until the first reader
+	merged [2][]run // net and raw parts by ordinal, nil until the first reader: all, and those that are telling
 	closed bool
 }
 
@@ -43,6 +45,7 @@ type part struct {
 	rel           uint32 // of the last write
 	key, from     string // see [Change.From]
 	before, after imageRef
+	quiet         bool // if nothing is merged into it, see [Judge]
 }
 
 // imageRef is where a row's tuple lies.
@@ -73,8 +76,8 @@ func (s *spool) sorter(compare func(a, b *part) int) *sorter {
 }
 
 // add takes a span with its images.
-func (s *spool) add(p *pending) error {
-	q := part{span: p.span, rel: s.number(p.rel), key: p.key, from: p.from}
+func (s *spool) add(p *pending, quiet bool) error {
+	q := part{span: p.span, rel: s.number(p.rel), key: p.key, from: p.from, quiet: quiet}
 	var err error
 	if q.before, err = s.store(p.before); err != nil {
 		return err
@@ -110,61 +113,86 @@ func (s *spool) store(r Row) (imageRef, error) {
 	return ref, err
 }
 
-// seal ends the writing.
-func (s *spool) seal(truncated []uint64, truncates []pending) {
+// seal ends the writing. judged says that what the judge was told of the transaction is true.
+func (s *spool) seal(truncated []uint64, truncates []pending, judged bool) {
 	s.truncated = truncated
 	s.truncates = slices.Clone(truncates)
+	s.judged = judged
 }
 
-// merge brings the parts of each row together. It runs once, on the first reading.
-func (s *spool) merge() error {
+// merge brings the parts of each row together, on the first reading, and returns the runs of all parts in order.
+func (s *spool) merge(tellingOnly bool) ([]run, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return &SpillError{Dir: s.limits.TempDir, Err: errors.New("the transaction is closed")}
+		return nil, &SpillError{Dir: s.limits.TempDir, Err: errors.New("the transaction is closed")}
 	}
-	if s.merged != nil {
-		return nil
+	merged := &s.merged[0]
+	if tellingOnly {
+		merged = &s.merged[1]
 	}
-	if err := errors.Join(s.net.finish(), s.raw.finish(), s.images.flush()); err != nil {
-		return err
+	if *merged != nil {
+		return *merged, nil
 	}
+	if err := errors.Join(s.net.flush(), s.raw.flush(), s.images.flush()); err != nil {
+		return nil, err
+	}
+	s.net.parts, s.raw.parts = nil, nil
 	index, images := s.index.end(), s.images.end()
-	out := s.sorter(comparePartOrdinals)
-	if err := s.mergeInto(out); err != nil {
+	runs, err := s.mergeAll(tellingOnly)
+	if err != nil {
 		// Another try begins anew: it must not find the disk fuller for this one.
-		return errors.Join(err, s.index.cut(index), s.images.cut(images))
+		return nil, errors.Join(err, s.index.cut(index), s.images.cut(images))
 	}
 	failpoint.Hit(failpoint.Merge)
-	s.merged = out
-	return nil
+	*merged = runs
+	return runs, nil
 }
 
-// mergeInto gives out the net parts and the TRUNCATEs, and finishes it.
-func (s *spool) mergeInto(out *sorter) error {
-	if err := s.mergeNet(out); err != nil {
-		return err
+// mergeAll merges the net parts, the TRUNCATEs and the raw parts.
+func (s *spool) mergeAll(tellingOnly bool) ([]run, error) {
+	net, raw := s.net.runs, s.raw.runs
+	if tellingOnly {
+		net, raw = tellingRuns(net), tellingRuns(raw)
+	}
+	out := s.sorter(comparePartOrdinals)
+	net, err := s.net.reduce(net)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mergeNet(out, net, tellingOnly); err != nil {
+		return nil, err
 	}
 	for i := range s.truncates {
 		t := &s.truncates[i]
 		if err := out.add(part{span: t.span, rel: s.number(t.rel)}); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return errors.Join(out.finish(), s.images.flush())
+	if err := errors.Join(out.flush(), s.images.flush()); err != nil {
+		return nil, err
+	}
+	merged, err := out.reduce(out.runs)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = s.raw.reduce(raw); err != nil {
+		return nil, err
+	}
+	return append(append(make([]run, 0, 1), merged...), raw...), nil
 }
 
-func (s *spool) mergeNet(out *sorter) error {
+func (s *spool) mergeNet(out *sorter, runs []run, tellingOnly bool) error {
 	var row part // merged so far
 	have := false
 	emit := func() error {
-		if _, ok := row.op(); !have || !ok {
+		if _, ok := row.op(); !have || !ok || tellingOnly && row.quiet {
 			return nil
 		}
 		return out.add(row)
 	}
 	reader := imageReader{spool: s}
-	for p, err := range s.net.all() {
+	for p, err := range mergeRuns(s.index, s.net.compare, runs) {
 		if err != nil {
 			return err
 		}
@@ -184,7 +212,7 @@ func (s *spool) mergeNet(out *sorter) error {
 			}
 		}
 		row.span = row.span.then(p.span)
-		row.rel, row.after = p.rel, p.after
+		row.rel, row.after, row.quiet = p.rel, p.after, false
 		if p.created {
 			row.from = p.from
 		}
@@ -215,16 +243,24 @@ func (s *spool) fillPart(reader *imageReader, p *part, from imageRef) error {
 }
 
 // all implements spilled. The *Change is the same one at every step.
-func (s *spool) all() iter.Seq2[*Change, error] {
+func (s *spool) all(which selection) iter.Seq2[*Change, error] {
 	return func(yield func(*Change, error) bool) {
-		if err := s.merge(); err != nil {
+		if which.of != nil && !slices.ContainsFunc(s.relations, which.of) {
+			return
+		}
+		tellingOnly := which.telling && s.judged
+		runs, err := s.merge(tellingOnly)
+		if err != nil {
 			yield(nil, err)
 			return
 		}
 		before, after := imageReader{spool: s}, imageReader{spool: s}
 		var c Change
 		var oldRow, newRow rowBuffer
-		for p, err := range mergeRuns(s.index, comparePartOrdinals, slices.Concat(s.merged.runs, s.raw.runs)) {
+		for p, err := range mergeRuns(s.index, comparePartOrdinals, runs) {
+			if err == nil && (tellingOnly && p.quiet || which.of != nil && !which.of(s.relations[p.rel])) {
+				continue
+			}
 			if err == nil {
 				err = before.read(&oldRow, p.before)
 			}
@@ -332,7 +368,7 @@ func comparePartOrdinals(a, b *part) int { return a.compare(b.span) }
 // encode appends p in binary: flags, then varints, then the key.
 func (p *part) encode(dst []byte) []byte {
 	var flags byte
-	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole, p.message, p.from != ""} {
+	for i, set := range [...]bool{p.created, p.deleted, p.unknown, p.raw, p.whole, p.message, p.from != "", p.quiet} {
 		if set {
 			flags |= 1 << i
 		}

@@ -218,7 +218,7 @@ func TestSpillMergeIsTriedAgainFromTheStart(t *testing.T) {
 	tx := play(t, NewDecoder(testSchema(), wantNet, Limits{Memory: 1 << 14, TempDir: t.TempDir()}), messages...)[0]
 	defer tx.Close()
 	s := tx.spill.(*spool)
-	if err := errors.Join(s.net.finish(), s.raw.finish(), s.images.flush()); err != nil {
+	if err := errors.Join(s.net.flush(), s.raw.flush(), s.images.flush()); err != nil {
 		t.Fatal(err)
 	}
 	size := func() (sum int64) {

@@ -26,7 +26,12 @@ type sorter struct {
 }
 
 // run is a sorted stretch of the index file.
-type run struct{ at, len int64 }
+type run struct {
+	at, len     int64
+	first, last runKey
+	begun       bool // there is a part
+	quiet       bool // each part is, and each is of another row, or a single write
+}
 
 // fanIn is how many runs are merged at once; each takes a buffer of runBuffer bytes.
 const (
@@ -79,8 +84,10 @@ func (s *sorter) flush() error {
 // write appends a run to the file, all of it or nothing.
 func (s *sorter) write(parts iter.Seq2[*part, error]) (run, error) {
 	at := s.file.end()
+	r := run{at: at, quiet: true}
 	for p, err := range parts {
 		if err == nil {
+			r.note(p)
 			s.encoded = p.encode(s.encoded[:0])
 			_, err = s.file.append(s.encoded)
 		}
@@ -91,7 +98,23 @@ func (s *sorter) write(parts iter.Seq2[*part, error]) (run, error) {
 	if err := s.file.flush(); err != nil {
 		return run{}, errors.Join(err, s.file.cut(at))
 	}
-	return run{at: at, len: s.file.end() - at}, nil
+	r.len = s.file.end() - at
+	return r, nil
+}
+
+// note takes down the next part. What it keeps of the last key is the part's own string, which lasts.
+func (r *run) note(p *part) {
+	key := runKey{ordinal: p.ordinal}
+	if !p.raw {
+		key = runKey{group: p.group, key: p.key}
+	}
+	if !r.begun {
+		r.first, r.begun = key, true
+	} else if !p.raw && r.last == key {
+		r.quiet = false // the row was written more than once
+	}
+	r.last = key
+	r.quiet = r.quiet && p.quiet
 }
 
 // inPlace sorts parts where they lie: a function that took them by value would have to copy both
@@ -106,26 +129,19 @@ func (p inPlace) Len() int           { return len(p.parts) }
 func (p inPlace) Less(i, j int) bool { return p.compare(&p.parts[i], &p.parts[j]) < 0 }
 func (p inPlace) Swap(i, j int)      { p.parts[i], p.parts[j] = p.parts[j], p.parts[i] }
 
-// finish writes what is left, gives the memory back and merges runs until there are no more than fanIn.
-func (s *sorter) finish() error {
-	if err := s.flush(); err != nil {
-		return err
-	}
-	s.parts = nil
-	for len(s.runs) > fanIn {
-		merged, err := s.write(mergeRuns(s.file, s.compare, s.runs[:fanIn]))
+// reduce merges runs until there are no more than fanIn.
+func (s *sorter) reduce(runs []run) ([]run, error) {
+	for len(runs) > fanIn {
+		merged, err := s.write(mergeRuns(s.file, s.compare, runs[:fanIn]))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.runs = append(slices.Clone(s.runs[fanIn:]), merged)
+		runs = append(slices.Clone(runs[fanIn:]), merged)
 	}
-	return nil
+	return runs, nil
 }
 
-// all yields the parts in order. A *part is valid until the next step.
-func (s *sorter) all() iter.Seq2[*part, error] { return mergeRuns(s.file, s.compare, s.runs) }
-
-// mergeRuns yields the parts of several runs in order.
+// mergeRuns yields the parts of several runs in order. A *part is valid until the next step.
 func mergeRuns(file *spillFile, compare func(a, b *part) int, runs []run) iter.Seq2[*part, error] {
 	return func(yield func(*part, error) bool) {
 		heap := make([]*runReader, 0, len(runs))
@@ -211,6 +227,7 @@ func (r *runReader) decode(flags byte) error {
 			return err
 		}
 	}
+	p.quiet = flags>>7&1 == 1
 	p.ordinal, p.writes, p.group, p.rel = numbers[0], numbers[1], uint32(numbers[2]), uint32(numbers[3])
 	var err error
 	if p.key, err = r.text(numbers[4]); err != nil {

@@ -66,10 +66,15 @@ func (d *Decoder) relation(ctx context.Context, msg []byte) error {
 	}
 	rel := NewRelation(oid, schema, name, identity, cols, nil)
 	known := d.tables[oid]
-	key, err := d.primaryKey(ctx, rel, flagged, known)
-	if err != nil {
-		return fmt.Errorf("look up the primary key of %s: %w", rel, err)
+	var live Description
+	if d.schema != nil {
+		var err error
+		if live, err = d.schema.Describe(ctx, oid); err != nil {
+			return fmt.Errorf("look up the primary key of %s: %w", rel, err)
+		}
 	}
+	rel.number(&live)
+	key := primaryKey(rel, live.Key, flagged, known)
 	t := &table{oid: oid, net: net, raw: raw, message: bytes.Clone(msg), group: &group{oid: oid}}
 	if known != nil && known.rel != nil && slices.Equal(known.rel.keyNames(), key) {
 		t.group = known.group
@@ -79,6 +84,7 @@ func (d *Decoder) relation(ctx context.Context, msg []byte) error {
 	}
 	if t.rel == nil {
 		t.rel = NewRelation(oid, schema, name, identity, cols, key)
+		t.rel.number(&live)
 	}
 	d.tables[oid] = t
 	return nil
@@ -86,8 +92,29 @@ func (d *Decoder) relation(ctx context.Context, msg []byte) error {
 
 // sameTypes says whether two relations of one RELATION message agree in what was looked up.
 func sameTypes(a, b *Relation) bool {
-	return slices.EqualFunc(a.Columns, b.Columns, func(x, y Column) bool { return x.Type == y.Type })
+	return slices.EqualFunc(a.Columns, b.Columns, func(x, y Column) bool { return x.Type == y.Type && x.Number == y.Number })
 }
+
+// number notes which columns a relation has.
+func (r *Relation) number(live *Description) {
+	if live.Columns == nil {
+		return
+	}
+	for i := range r.Columns {
+		c := &r.Columns[i]
+		n, there := live.Columns[c.Name]
+		if !there {
+			n.Number = ColumnGone
+		}
+		c.Number, c.Anew = n.Number, n.Anew
+		r.anew = r.anew || n.Anew
+	}
+	r.seen = live.Seen
+}
+
+// Ahead says that the catalog may have been ahead of WAL at a position when it was asked which columns the relation has: of columns that are Anew it is
+// not known then whether they are the ones that WAL has under these names.
+func (r *Relation) Ahead(at LSN) bool { return r.anew && at <= r.seen }
 
 // keyNames returns the primary key's columns, in the key's order.
 func (r *Relation) keyNames() []string {
@@ -98,33 +125,26 @@ func (r *Relation) keyNames() []string {
 	return names
 }
 
-// primaryKey finds out the primary key at the time of the WAL. The flags in WAL are those of
+// primaryKey finds out the primary key at the time of the WAL; live is that of the catalog. The flags in WAL are those of
 // the replica identity: the key itself under DEFAULT, though not in its order; all
 // columns under FULL (trap 7). The live catalog knows the order, but may have moved on.
-func (d *Decoder) primaryKey(ctx context.Context, rel *Relation, flagged []string, known *table) ([]string, error) {
-	var live []string
-	if d.schema != nil {
-		var err error
-		if live, err = d.schema.PrimaryKey(ctx, rel.OID); err != nil {
-			return nil, err
-		}
-	}
+func primaryKey(rel *Relation, live, flagged []string, known *table) []string {
 	fits := func(key []string) bool {
 		return !slices.ContainsFunc(key, func(name string) bool { return rel.Column(name) < 0 })
 	}
 	if rel.Identity == 'd' {
 		if len(live) == len(flagged) && !slices.ContainsFunc(live, func(name string) bool { return !slices.Contains(flagged, name) }) {
-			return live, nil
+			return live
 		}
-		return flagged, nil
+		return flagged
 	}
 	if len(live) > 0 && fits(live) {
-		return live, nil
+		return live
 	}
 	if known != nil && known.rel != nil && fits(known.rel.keyNames()) {
-		return known.rel.keyNames(), nil
+		return known.rel.keyNames()
 	}
-	return nil, nil
+	return nil
 }
 
 // typeOf describes a column's type.

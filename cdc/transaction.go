@@ -24,6 +24,10 @@ type transaction struct {
 	spool     *spool // nil until the limit is exceeded
 	filled    []byte // scratch
 	sorted    []*pending
+
+	judge  Judge  // nil for none
+	about  Tx     // what BEGIN says, for the judge
+	judged Change // scratch
 }
 
 // group is a table within a transaction: the rows that were written, by key. When the primary key
@@ -60,8 +64,9 @@ const (
 	keptScratch = 1 << 20
 )
 
-func (t *transaction) begin(xid uint32) {
+func (t *transaction) begin(xid uint32, commit LSN, at time.Time) {
 	t.open, t.xid, t.ordinal = true, xid, 0
+	t.about.XID, t.about.CommitLSN, t.about.CommitTime = xid, commit, at
 	t.serial++
 }
 
@@ -232,7 +237,7 @@ func (t *transaction) flush(limits Limits) error {
 	for _, list := range [][]pending{t.rows, t.raws} {
 		slices.SortFunc(list, func(a, b pending) int { return a.compare(b.span) })
 		for i := range list {
-			if err := t.spool.add(&list[i]); err != nil {
+			if err := t.spool.add(&list[i], t.quiet(&list[i])); err != nil {
 				return err
 			}
 		}
@@ -264,7 +269,7 @@ func (t *transaction) commit(limits Limits, pool *arenaPool, lsn, end LSN, at ti
 		for i, g := range t.groups {
 			truncated[i] = g.truncated
 		}
-		t.spool.seal(truncated, t.truncates)
+		t.spool.seal(truncated, t.truncates, t.about.CommitLSN == lsn && t.about.CommitTime.Equal(at))
 		tx.spill, t.spool = t.spool, nil
 		tx.size = limits.Memory // what merging and reading it takes
 		t.end(pool)

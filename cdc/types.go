@@ -11,9 +11,21 @@ type Schema interface {
 	// returns nil without an error when there is no such type any more.
 	Type(ctx context.Context, oid uint32) (*Type, error)
 
-	// PrimaryKey returns the primary key columns of a table in the key's order,
-	// from pg_index. It returns none without an error when the table has no primary key or is gone.
-	PrimaryKey(ctx context.Context, relOID uint32) ([]string, error)
+	// Describe says of a table what WAL does not; nothing, without an error, when the table is gone.
+	Describe(ctx context.Context, relOID uint32) (Description, error)
+}
+
+// Description is what the catalog says of a table.
+type Description struct {
+	Key     []string                // the primary key, in its order; none when there is none
+	Columns map[string]ColumnNumber // by name; nil when they were not looked up
+	Seen    LSN                     // where WAL ended when it was looked at: what is said holds from there on, until the server describes the table again
+}
+
+// ColumnNumber tells a column from another one that had its name before.
+type ColumnNumber struct {
+	Number int16 // pg_attribute.attnum: no two columns that a table ever had have the same
+	Anew   bool  // a column with a smaller number was dropped so lately that WAL which is still to come may be from before that
 }
 
 var kindNames = [...]string{

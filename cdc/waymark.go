@@ -21,9 +21,9 @@ type Waymark struct {
 }
 
 // Waymark looks once. The order matters: sessions first, and then where WAL ends, insertions that are not written out yet included. What has committed by the
-// first look lies before the place; what has not was seen, or began later.
+// first look lies before the place; what has not was seen, or began later: after the statement, whose own time does not move while it is carried out.
 func (l *Live) Waymark(ctx context.Context) (w Waymark, err error) {
-	const sessions = `SELECT clock_timestamp(), least(clock_timestamp(), min(xact_start), (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())),
+	const sessions = `SELECT greatest(clock_timestamp(), statement_timestamp()), least(statement_timestamp(), min(xact_start), (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())),
 			pg_catalog.pg_is_in_recovery() OR count(*) FILTER (WHERE backend_start IS NULL) > 0
 				OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())
 		FROM pg_catalog.pg_stat_activity

@@ -41,8 +41,10 @@ func TestWaymark(t *testing.T) {
 	pgtest.Exec(t, dsn, "CREATE ROLE "+role+" LOGIN")
 	t.Cleanup(func() { pgtest.Exec(t, pgtest.Server(t).DSN("postgres"), "DROP ROLE "+role) })
 	blind := newLive(t, pgtest.Server(t).DSNFor(role, "", database))
-	if w, err := blind.Waymark(t.Context()); err != nil || !w.Hidden || w.Oldest.After(w.At) {
-		t.Errorf("a role that sees nothing: %+v, %v", w, err)
+	for range 300 { // with nothing to be seen the two times are the statement's own, and must keep their order by the microsecond: the state insists on it
+		if w, err := blind.Waymark(t.Context()); err != nil || !w.Hidden || w.Oldest.After(w.At) {
+			t.Fatalf("a role that sees nothing: %+v, %v", w, err)
+		}
 	}
 	blind.Close()
 }

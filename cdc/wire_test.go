@@ -93,11 +93,14 @@ type fakeSchema struct {
 	keys  map[uint32][]string
 	types map[uint32]*Type
 	err   error
+
+	columns map[uint32]map[string]ColumnNumber
+	seen    LSN
 }
 
 func (s *fakeSchema) Type(_ context.Context, oid uint32) (*Type, error) { return s.types[oid], s.err }
-func (s *fakeSchema) PrimaryKey(_ context.Context, oid uint32) ([]string, error) {
-	return s.keys[oid], s.err
+func (s *fakeSchema) Describe(_ context.Context, oid uint32) (Description, error) {
+	return Description{Key: s.keys[oid], Columns: s.columns[oid], Seen: s.seen}, s.err
 }
 
 func wantNet(string, string) (net, raw bool)  { return true, false }

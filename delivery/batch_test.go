@@ -540,7 +540,7 @@ func TestBatchMemory(t *testing.T) {
 			e := NewEngine(store, sender, map[string]EndpointConfig{"erp": c}, EngineOptions{Memory: 128 << 10})
 			run(t, e)
 			time.Sleep(time.Second)
-			for _, d := range many(0, 300) {
+			for _, d := range many(0, 600) {
 				if ordering == OrderEndpoint {
 					d.Lane = ""
 				}
@@ -551,12 +551,12 @@ func TestBatchMemory(t *testing.T) {
 				time.Sleep(time.Hour) // what is in memory is one delivery; the others come when its wait is over
 			}
 			synctest.Wait()
-			if got := store.results()[Delivered]; got < 200 {
+			if got := store.results()[Delivered]; got < 500 {
 				t.Errorf("%s: %d were delivered", ordering, got)
 			}
 			for _, size := range sender.sizes() {
-				if size > 100 {
-					t.Errorf("%s: a batch of %d, with memory for 85", ordering, size)
+				if size > 170 {
+					t.Errorf("%s: a batch of %d, with memory for 170", ordering, size)
 				}
 			}
 		})

@@ -22,17 +22,17 @@ func newCascades(set *rules.Set) *cascades {
 }
 
 // mark yields a transaction's changes, with the cause of those that have one.
-func (k *cascades) mark(tx *cdc.Tx) iter.Seq2[*cdc.Change, error] {
+func (k *cascades) mark(changes iter.Seq2[*cdc.Change, error]) iter.Seq2[*cdc.Change, error] {
 	if k == nil {
-		return tx.Changes()
+		return changes
 	}
 	return func(yield func(*cdc.Change, error) bool) {
-		deleted, err := k.deleted(tx)
+		deleted, err := k.deleted(changes)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		for c, err := range tx.Changes() {
+		for c, err := range changes {
 			// One that says so already keeps it: it comes from the store, without the rest of its transaction.
 			if err == nil && c.Op == cdc.Unlink && c.Cascade == nil && len(deleted) > 0 {
 				c.Cascade = k.set.CascadeOf(c, func(schema, table, key string) bool { return deleted[deletedRow(schema, table, key)] })
@@ -45,10 +45,10 @@ func (k *cascades) mark(tx *cdc.Tx) iter.Seq2[*cdc.Change, error] {
 }
 
 // deleted finds the rows that are gone and that others may have gone with; nothing when no row is one of the latter.
-func (k *cascades) deleted(tx *cdc.Tx) (map[uint64]bool, error) {
+func (k *cascades) deleted(changes iter.Seq2[*cdc.Change, error]) (map[uint64]bool, error) {
 	var found map[uint64]bool
 	follows := false
-	for c, err := range tx.Changes() {
+	for c, err := range changes {
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,8 @@ import (
 const (
 	// claimShare is the part of an endpoint's memory that must be free before the store is asked for more.
 	claimShare = 4
+	// claimsAtOnce bounds the claims under way: those of many endpoints must not take all connections to the store, which ingest and outcomes need too.
+	claimsAtOnce = 4
 	// maxClaim bounds the lanes of one claim.
 	maxClaim = 128
 	// claimPerLane is how many deliveries of a lane are claimed; most lanes have one.
@@ -26,9 +28,8 @@ func (o *outlet) claim(ctx context.Context) {
 	e := o.engine
 	pause := storePause{}
 	for ctx.Err() == nil {
-		limit, perLane := o.wanted()
-		if limit > 0 {
-			more, err := o.claimOnce(ctx, limit, perLane)
+		if limit, _ := o.wanted(); limit > 0 {
+			more, err := o.claimOnce(ctx)
 			if ctx.Err() != nil {
 				return
 			}
@@ -51,9 +52,19 @@ func (o *outlet) claim(ctx context.Context) {
 	}
 }
 
-// claimOnce asks the store once; more says that it may have more.
-func (o *outlet) claimOnce(ctx context.Context, limit, perLane int) (more bool, err error) {
+// claimOnce asks the store once, when it is its turn; more says that it may have more.
+func (o *outlet) claimOnce(ctx context.Context) (more bool, err error) {
 	e := o.engine
+	select {
+	case e.claiming <- struct{}{}:
+		defer func() { <-e.claiming }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	limit, perLane := o.wanted() // now: meanwhile an Enqueue may have filled the room
+	if limit == 0 {
+		return false, nil
+	}
 	began, refused := e.opts.Clock(), o.refusals()
 	lanes, err := e.store.Claim(ctx, o.name, limit, perLane)
 	if err != nil {
@@ -63,7 +74,7 @@ func (o *outlet) claimOnce(ctx context.Context, limit, perLane int) (more bool, 
 		e.opts.Trace.claimed(o.name, len(lanes), e.opts.Clock().Sub(began))
 	}
 	more = len(lanes) >= limit || bodies(lanes) >= HandoutBytes
-	o.claimed(lanes, more, refused)
+	o.claimed(lanes, perLane, more, refused)
 	return more, nil
 }
 
@@ -86,11 +97,19 @@ func (o *outlet) wanted() (limit, perLane int) {
 		return urgent, 1
 	}
 	perLane = o.perLane(claimPerLane)
-	limit = min(maxClaim, o.room()/perLane)
+	size := perLane
+	if o.laneSize > 0 {
+		size = min(o.laneSize, perLane) // most lanes have one delivery, and a claim costs more than what it brings
+	}
+	limit = min(maxClaim, o.room()/size)
 	if o.laneBytes > 0 {
 		limit = min(limit, int(o.free()/o.laneBytes))
 	}
-	return max(limit, 1), perLane
+	limit = max(limit, 1)
+	if o.laneSize > 0 { // lanes may hold more than the last ones did: twice the room is the most that comes (invariant 9), and enough to learn it
+		perLane = max(min(perLane, 2*o.room()/limit), 1)
+	}
+	return limit, perLane
 }
 
 // bodies is how many bytes the bodies of lanes take.
@@ -109,14 +128,19 @@ func (o *outlet) refusals() uint64 {
 	return o.refused
 }
 
-// claimed takes the lanes of a claim. more says that the claim's limit was reached; refused is
+// claimed takes the lanes of a claim, with up to perLane deliveries of each. more says that the claim's limit was reached; refused is
 // how often Enqueue had left lanes to the store when the claim began.
-func (o *outlet) claimed(lanes []Lane, more bool, refused uint64) {
+func (o *outlet) claimed(lanes []Lane, perLane int, more bool, refused uint64) {
 	o.mu.Lock()
 	o.backlog = more || o.refused != refused
 	o.served(lanes, more)
-	if len(lanes) > 0 {
-		o.laneBytes = bodies(lanes) / int64(len(lanes))
+	if n := len(lanes); n > 0 && perLane > 1 { // a probe tells nothing of how much lanes hold
+		o.laneBytes = bodies(lanes) / int64(n)
+		o.laneSize = 0
+		for _, l := range lanes {
+			o.laneSize += len(l.Deliveries)
+		}
+		o.laneSize = (o.laneSize + n - 1) / n
 	}
 	if len(lanes) > 0 && o.state == disabled && o.engine.flow == nil {
 		o.state = enabled // somebody has enabled it in the store

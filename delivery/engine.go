@@ -33,7 +33,7 @@ type EngineOptions struct {
 	Queue int
 
 	// Memory bounds what deliveries take in memory, in bytes; every endpoint has an equal share, but
-	// not less than 128 KiB. Default 8 MiB.
+	// not less than 64 KiB. Default 8 MiB.
 	Memory int64
 
 	// Poll is how often the store is asked for lanes that nothing else told of: retried by hand, left over by
@@ -70,7 +70,7 @@ func (o EngineOptions) withDefaults() EngineOptions {
 //
 // It guarantees that a delivery ends only by a committed outcome, that faults of our own (a store that is away,
 // a lost lease, a stop) use up no attempt, and that an endpoint waits for no other: each has its own memory, its
-// own goroutines and its own claims. What all share is the store: when outcomes can't be committed, sending stops
+// own goroutines and its own claims, a few of which are made at a time. What all share is the store: when outcomes can't be committed, sending stops
 // once a bounded number waits (invariant 9). And ingest, which waits a tenth of a second at most for one that is full and quick, see intake.
 //
 // It does not guarantee that a receiver sees a delivery once: whoever crashes between answer and commit sends
@@ -82,7 +82,8 @@ type Engine struct {
 	outlets  map[string]*outlet
 	batching []*outlet // of them, those that batch
 	finisher *finisher
-	flow     *flow // nil without a FlowStore
+	flow     *flow         // nil without a FlowStore
+	claiming chan struct{} // of claims under way, see claimsAtOnce
 
 	running  atomic.Bool
 	stopping atomic.Bool
@@ -96,7 +97,8 @@ type Engine struct {
 
 // NewEngine prepares an engine; Run starts it. Lanes that it is given before wait for Run.
 func NewEngine(store Store, sender Sender, endpoints map[string]EndpointConfig, opts EngineOptions) *Engine {
-	e := &Engine{store: store, sender: sender, opts: opts.withDefaults(), outlets: make(map[string]*outlet, len(endpoints))}
+	e := &Engine{store: store, sender: sender, opts: opts.withDefaults(), outlets: make(map[string]*outlet, len(endpoints)),
+		claiming: make(chan struct{}, claimsAtOnce)}
 	e.finisher = newFinisher(e)
 	e.flow = newFlow(e, e.opts.Flow)
 	memory := max(e.opts.Memory/int64(max(len(endpoints), 1)), leastMemory)

@@ -32,7 +32,7 @@ type FlowState struct {
 	Pauses       int
 	Noticed      bool // the alert endpoint was told
 
-	LastSuccess time.Time // of any process; not for SaveFlow
+	LastSuccess, LastFailure time.Time // of any process; not for SaveFlow
 }
 
 const (
@@ -223,8 +223,19 @@ func (o *outlet) adopt(s FlowState, processes int) {
 	g.stored = storedFlow{changes: g.changes, failures: s.Failures, at: now}
 	wasOpen := g.breaker.isOpen()
 	g.breaker.restore(s, now)
-	if b := &g.breaker; first && !b.record.since.IsZero() && !s.OpenUntil.IsZero() && now.After(s.OpenUntil) {
-		b.record.since = b.record.since.Add(now.Sub(s.OpenUntil)) // nobody has probed since: that time is not the receiver's, see exhausted
+	if b := &g.breaker; first && !b.isOpen() && s.LastSuccess.After(b.record.since) {
+		b.record = failures{} // answered since, which was not stored any more, or of another process
+	} else if first && !b.record.since.IsZero() {
+		idle := s.OpenUntil // since then nobody has probed, or, of a breaker that is closed, tried: that time is not the receiver's, see exhausted
+		if idle.IsZero() {
+			idle = s.LastFailure
+		}
+		if !idle.IsZero() && now.After(idle) {
+			b.record.since = b.record.since.Add(now.Sub(idle))
+			if b.record.since.After(now) { // another process had begun to fail only after that
+				b.record.since = now
+			}
+		}
 	}
 	if lost { // what another process has stored came first; a wait that is longer holds, and is stored again
 		g.breaker.extend(&mine, now)

@@ -649,6 +649,35 @@ func TestEngineDisablesForTheReceiversTimeOnly(t *testing.T) {
 			failedBefore(flow, 7*24*h+4*h, 7*24*h)
 			return disabledAfter(t, store, flow, newScripted(t, takes(time.Millisecond, 503)), 2*h), true
 		},
+		"off for a week after a minute of failures that have not opened the breaker": func(t *testing.T, store *memStore, flow *memFlow) (string, bool) {
+			failedBefore(flow, 7*24*h, 0)
+			flow.set("erp", func(s *FlowState) {
+				s.OpenSince, s.OpenUntil, s.LastFailure = time.Time{}, time.Time{}, s.FailingSince.Add(time.Minute)
+			})
+			return disabledAfter(t, store, flow, newScripted(t, takes(time.Millisecond, 503)), 4*h), false
+		},
+		"off for a week after four hours of failures that have not opened the breaker": func(t *testing.T, store *memStore, flow *memFlow) (string, bool) {
+			failedBefore(flow, 7*24*h, 0)
+			flow.set("erp", func(s *FlowState) {
+				s.OpenSince, s.OpenUntil, s.LastFailure = time.Time{}, time.Time{}, s.FailingSince.Add(4*h)
+			})
+			return disabledAfter(t, store, flow, newScripted(t, takes(time.Millisecond, 503)), 2*h), true
+		},
+		"another process failed first after the last that is known": func(t *testing.T, store *memStore, flow *memFlow) (string, bool) {
+			failedBefore(flow, 7*24*h, 0)
+			flow.set("erp", func(s *FlowState) {
+				s.OpenSince, s.OpenUntil, s.LastFailure = time.Time{}, time.Time{}, s.FailingSince.Add(-7*24*h)
+			})
+			return disabledAfter(t, store, flow, newScripted(t, takes(time.Millisecond, 503)), 7*h), true
+		},
+		"answered after four hours of failures, and off for a minute": func(t *testing.T, store *memStore, flow *memFlow) (string, bool) {
+			failedBefore(flow, 4*h+time.Minute, 0)
+			flow.set("erp", func(s *FlowState) {
+				s.OpenSince, s.OpenUntil, s.LastFailure = time.Time{}, time.Time{}, s.FailingSince.Add(4*h)
+				s.LastSuccess = s.LastFailure.Add(time.Second)
+			})
+			return disabledAfter(t, store, flow, newScripted(t, takes(time.Millisecond, 503)), 3*h), false
+		},
 		"six hours without a token": func(t *testing.T, store *memStore, flow *memFlow) (string, bool) {
 			began := time.Now()
 			sender := newScripted(t, func(context.Context, *Delivery) *Attempt {

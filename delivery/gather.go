@@ -27,6 +27,7 @@ type gatherer struct {
 	matcher *rules.Matcher
 	cascade *cascades
 	limits  gatherLimits
+	quiet   func() bool // changes that nothing follows from are left out; nil for never
 
 	ready map[*cdc.Tx][]*cdc.Change // of transactions in memory
 	found []rules.Contribution      // scratch
@@ -46,7 +47,11 @@ func (g *gatherer) reset() { g.ready = nil }
 
 // changes yields what rules are matched on. A transaction in memory is gathered once.
 func (g *gatherer) changes(tx *cdc.Tx) iter.Seq2[*cdc.Change, error] {
-	source := g.cascade.mark(tx)
+	source := tx.Changes()
+	if g.quiet != nil && g.quiet() {
+		source = tx.Telling()
+	}
+	source = g.cascade.mark(source)
 	switch {
 	case !g.on:
 		return source

@@ -87,15 +87,17 @@ type linesWAL struct {
 type linesSchema struct{}
 
 func (linesSchema) Type(context.Context, uint32) (*cdc.Type, error) { return nil, nil }
-func (linesSchema) PrimaryKey(_ context.Context, oid uint32) ([]string, error) {
+func (linesSchema) Describe(_ context.Context, oid uint32) (cdc.Description, error) {
 	if oid == tagOID {
-		return []string{"order_id", "tag_id"}, nil
+		return cdc.Description{Key: []string{"order_id", "tag_id"}}, nil
 	}
-	return []string{"id"}, nil
+	return cdc.Description{Key: []string{"id"}}, nil
 }
 
 func newLinesWAL(t testing.TB, set *rules.Set, memory int64) *linesWAL {
-	return &linesWAL{t: t, decoder: cdc.NewDecoder(linesSchema{}, set.Wants, cdc.Limits{Memory: memory, TempDir: t.TempDir()}), lsn: 1000, xid: 700}
+	w := &linesWAL{t: t, decoder: cdc.NewDecoder(linesSchema{}, set.Wants, cdc.Limits{Memory: memory, TempDir: t.TempDir()}), lsn: 1000, xid: 700}
+	w.decoder.Judge(Judge(set))
+	return w
 }
 
 func (w *linesWAL) tx(statements ...string) *cdc.Tx {

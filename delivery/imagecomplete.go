@@ -44,6 +44,7 @@ func (k *Images) prepare(ctx context.Context, txs []*cdc.Tx) (int, error) {
 	if len(txs) == 1 && txs[0].Spilled() {
 		k.touched = false
 		txs[0].Through(func(changes iter.Seq2[*cdc.Change, error]) iter.Seq2[*cdc.Change, error] {
+			k.at = txs[0].CommitLSN
 			return k.through(ctx, changes)
 		})
 		return 1, nil
@@ -103,6 +104,7 @@ func (k *Images) reached(txs []*cdc.Tx) ([]*cdc.Tx, error) {
 
 // transaction completes one transaction in memory, and works out what it does to images.
 func (k *Images) transaction(tx *cdc.Tx) error {
+	k.at = tx.CommitLSN
 	var p imagePass
 	some := false
 	for c, err := range tx.Changes() {
@@ -260,7 +262,9 @@ func (k *Images) completeSingle(p *imagePass, t *imagedTable, c *cdc.Change) {
 	if c.From != "" {
 		c.CompleteAfter(before(c.From))
 	}
-	c.Complete(before(c.Key))
+	if c.Op != cdc.Create {
+		c.Complete(before(c.Key))
+	}
 	row := c.Row()
 	if p.bytes += imageCost + row.Size(); p.bytes > imageSingles {
 		p.cut, p.singles = true, nil

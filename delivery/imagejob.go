@@ -96,7 +96,8 @@ func (w *imageWork) Fill(_ context.Context, job *Job, chunk *cdc.Chunk, from int
 	if t.replaced(chunk.Rel) {
 		k.fresh.begin(t.ID, k.generation(t)+1)
 	}
-	shape, err := k.walked(t, chunk.Rel)
+	k.at = chunk.High // it was looked at before, and the stream has come so far
+	shape, err := k.walked(t, chunk.Rel, job.After == nil && from == 0)
 	if err != nil {
 		return err
 	}
@@ -107,5 +108,6 @@ func (w *imageWork) Fill(_ context.Context, job *Job, chunk *cdc.Chunk, from int
 		fill.Events++
 		k.fresh.put(im)
 	}
+	k.stats.filled.Add(int64(fill.Taken))
 	return nil
 }

@@ -18,7 +18,7 @@ const imagePing = time.Second
 func (k *Images) more(tx *cdc.Tx) iter.Seq2[*ImageBatch, error] {
 	return func(yield func(*ImageBatch, error) bool) {
 		begun := map[int32]int64{}
-		k.anew = begun
+		k.anew, k.at = begun, tx.CommitLSN
 		piece := &ImageBatch{}
 		size := 0
 		handed := time.Now()
@@ -34,6 +34,7 @@ func (k *Images) more(tx *cdc.Tx) iter.Seq2[*ImageBatch, error] {
 			if !yield(piece, nil) {
 				return errStop
 			}
+			k.stats.written.Add(int64(len(piece.Images)))
 			piece, size, handed = &ImageBatch{}, 0, time.Now()
 			return nil
 		}

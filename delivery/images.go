@@ -27,11 +27,13 @@ type Images struct {
 	carried imageLayer // of earlier calls
 	fetched imageLayer // as stored
 
+	at      cdc.LSN                   // commit of the transaction at hand
 	effects map[*cdc.Tx][]imageEffect // of what is not planned yet
 	large   *cdc.Tx                   // a spilled transaction that is planned
 	anew    map[int32]int64           // tables that it lets begin anew
 	touched bool                      // the spilled transaction changes rows that have images
 	report  func(error)               // of images that cannot be read; may be nil
+	stats   *ImageStats               // never nil
 }
 
 // imagedTable is a table that images are kept of.
@@ -39,7 +41,7 @@ type imagedTable struct {
 	ImageTable
 	shapes  []*cdc.ImageShape // by number; nil for one that cannot be read
 	saved   int               // of these, how many are stored
-	numbers map[*cdc.Relation]int32
+	numbers map[imagedForm]int32
 	lacking bool // to be filled again, which is not stored yet
 	wanted  []string
 }
@@ -58,7 +60,7 @@ const recentImages = 2 << 20
 
 // NewImages returns what keeps the images of the store's tables. keep says which columns may be stored: those without secrets.
 func NewImages(store ImageStore, tables []ImageTable, keep func(rel *cdc.Relation, column string) bool) *Images {
-	k := &Images{store: store, keep: keep}
+	k := &Images{store: store, keep: keep, stats: &ImageStats{}}
 	k.load(tables)
 	return k
 }
@@ -75,7 +77,7 @@ func (i *Ingest) KeepImages(k *Images) {
 func (k *Images) load(tables []ImageTable) {
 	k.tables, k.of = nil, make(map[*cdc.Relation]*imagedTable)
 	for _, stored := range tables {
-		t := &imagedTable{ImageTable: stored, saved: len(stored.Shapes), numbers: make(map[*cdc.Relation]int32)}
+		t := &imagedTable{ImageTable: stored, saved: len(stored.Shapes), numbers: make(map[imagedForm]int32)}
 		var err error
 		if t.shapes, err = cdc.DecodeImageShapes(stored.Shapes); err != nil {
 			k.fail(fmt.Errorf("images of %s.%s: %w", t.Schema, t.Name, err))
@@ -168,18 +170,22 @@ func (k *Images) find(id imageKey) (im Image, known bool) {
 func (k *Images) row(t *imagedTable, key string, rel *cdc.Relation) cdc.Row {
 	im, _ := k.find(imageKey{t.ID, key})
 	if im.Data == nil {
+		k.stats.missing.Add(1)
 		return cdc.Row{}
 	}
 	var err error
 	if n := int(im.Shape); n < 0 || n >= len(t.shapes) || t.shapes[n] == nil {
 		err = fmt.Errorf("there is no shape %d", n)
 	} else if !t.shapes[n].Tells(rel) {
+		k.stats.missing.Add(1)
 		return cdc.Row{} // a row of a table that had the name before
 	} else if row, e := t.shapes[n].Unpack(rel, im.Data); e == nil {
+		k.stats.found.Add(1)
 		return row
 	} else {
 		err = e
 	}
+	k.stats.missing.Add(1)
 	k.fail(fmt.Errorf("image of %s %s: %w", rel, key, err))
 	return cdc.Row{}
 }
@@ -196,53 +202,6 @@ func (k *Images) image(t *imagedTable, key string, generation int64, row cdc.Row
 func (t *imagedTable) pack(number int32, key string, generation int64, row cdc.Row) Image {
 	data := make([]byte, 0, row.Size())
 	return Image{Table: t.ID, Key: key, Generation: generation, Shape: number, Data: t.shapes[number].Pack(data, row)}
-}
-
-// replaced says that a relation is of another table than images were made of so far: one that was made in place of it, by the same name.
-func (t *imagedTable) replaced(rel *cdc.Relation) bool {
-	n := len(t.shapes)
-	return n > 0 && t.shapes[n-1] != nil && !t.shapes[n-1].SameTable(rel.OID)
-}
-
-// shape returns the number of a relation's shape, which is the last one: a table that has become what it was once has other columns than it had then.
-// A new one is stored with the next batch.
-func (k *Images) shape(t *imagedTable, rel *cdc.Relation) (int32, error) {
-	if n, ok := t.numbers[rel]; ok && int(n) == len(t.shapes)-1 {
-		return n, nil
-	}
-	if len(t.numbers) >= maxImagedRelations {
-		clear(t.numbers)
-	}
-	shape, err := cdc.NewImageShape(rel, k.keep)
-	if err != nil {
-		return 0, err
-	}
-	if n := len(t.shapes); n > 0 {
-		last := t.shapes[n-1]
-		extends := last == nil || shape.Extends(last)
-		if !extends && !last.Extends(shape) {
-			t.numbers[rel] = int32(n - 1)
-			return int32(n - 1), nil
-		}
-		t.lacking = t.lacking || extends // columns came, or have other types: those of rows that have not been written since are not known
-	}
-	t.shapes, t.Shapes = cdc.FollowImageShape(t.shapes, shape), append(t.Shapes, shape.Encode())
-	t.numbers[rel] = int32(len(t.shapes) - 1)
-	return t.numbers[rel], nil
-}
-
-// walked is the shape of rows that a walk through the table has read. It brings columns, but takes none away: that is for the stream to say.
-func (k *Images) walked(t *imagedTable, rel *cdc.Relation) (int32, error) {
-	if n := len(t.shapes); n > 0 && t.shapes[n-1] != nil {
-		shape, err := cdc.NewImageShape(rel, k.keep)
-		if err != nil {
-			return 0, err
-		}
-		if !shape.Extends(t.shapes[n-1]) {
-			return int32(n - 1), nil
-		}
-	}
-	return k.shape(t, rel)
 }
 
 // read fetches the images that were asked for. cut says that not all of them are at hand: they would take too much memory.
@@ -351,6 +310,7 @@ func (k *Images) stored(b *ImageBatch) {
 		}
 		t.lacking = t.lacking && len(b.Lacking) == 0 && b.More == nil
 	}
+	k.stats.written.Add(int64(len(b.Images)))
 	for table := range b.Generations {
 		k.fetched.forget(table)
 	}

@@ -206,8 +206,20 @@ func TestImagesOfWhatWasMadeAnew(t *testing.T) {
 	}
 
 	// What a walk has read earlier, or may not read, does not make the table look different.
-	if n, err := k.walked(k.tables[0], without); err != nil || int(n) != len(k.tables[0].shapes)-1 {
+	if n, err := k.walked(k.tables[0], without, false); err != nil || int(n) != len(k.tables[0].shapes)-1 {
 		t.Errorf("shape %d, %v", n, err)
+	}
+
+	// A column that a walk is the first to see has the table filled again, unless the walk has only begun: then it brings the column for every row.
+	for column, first := range map[string]bool{"c": true, "d": false} {
+		with = imagedRelation(1, "a", "b", "c", "d")
+		if column == "c" {
+			with = imagedRelation(1, "a", "b", "c")
+		}
+		k := NewImages(store, []ImageTable{{ID: 1, Schema: "public", Name: "t", Generation: 1, Filled: true, Shapes: k.tables[0].Shapes}}, nil)
+		if n, err := k.walked(k.tables[0], with, first); err != nil || int(n) != len(k.tables[0].shapes)-1 || k.tables[0].lacking == first {
+			t.Errorf("%s: shape %d, %v; to be filled again: %t", column, n, err, k.tables[0].lacking)
+		}
 	}
 
 	tx = imagesTx(4, deletion(t, other, "2"), create(other, "9", "a9", "b9"))
@@ -222,6 +234,97 @@ func TestImagesOfWhatWasMadeAnew(t *testing.T) {
 	if b.Generations[1] != 2 || !slices.Equal(b.Lacking, []int32{1}) || store.images[imageKey{1, "9"}].Generation != 2 {
 		t.Errorf("the images do not begin anew: %+v", b)
 	}
+}
+
+// A column that was dropped and made anew with nothing written in between looks in WAL like the one before. Values of the old one are never taken for values of
+// the new one: also not while the catalog is ahead of the stream, and it is not known which of them WAL has.
+func TestImagesOfAColumnMadeAnewInSilence(t *testing.T) {
+	with := func(number int16, anew bool) *cdc.Relation {
+		d := cdc.Description{Key: []string{"id"}, Columns: map[string]cdc.ColumnNumber{"id": {Number: 1}, "a": {Number: 2}, "b": {Number: number, Anew: anew}}, Seen: 1000}
+		decoder := cdc.NewDecoder(describes{d}, func(string, string) (bool, bool) { return true, false }, cdc.Limits{TempDir: t.TempDir()})
+		const when = uint64(820_000_000_000_000)
+		for _, m := range [][]byte{message('B', uint64(1), when, uint32(1)), walRelation(7, "t", "id", 25, "a", 25, "b", 25)} {
+			if _, err := decoder.Decode(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := decoder.Decode(t.Context(), message('I', uint32(7), byte('N'), walTuple([]any{"0", "", ""}))); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := decoder.Decode(t.Context(), message('C', byte(0), uint64(1), uint64(1), when))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Collect(changesOf(t, tx))[0].Rel
+	}
+	create := func(rel *cdc.Relation, values ...string) *cdc.Change {
+		return &cdc.Change{Op: cdc.Create, Rel: rel, Key: values[0], After: comparedRow(t, rel, values...)}
+	}
+	begin := func() (*Images, *imageStore) {
+		store := &imageStore{images: map[imageKey]Image{}}
+		return NewImages(store, []ImageTable{{ID: 1, Schema: "public", Name: "t", Generation: 1, Filled: true}}, nil), store
+	}
+	before := func(k *Images, tx *cdc.Tx, n int) cdc.State {
+		t.Helper()
+		if _, err := k.prepare(t.Context(), []*cdc.Tx{tx}); err != nil {
+			t.Fatal(err)
+		}
+		c := slices.Collect(changesOf(t, tx))[n]
+		if c.Before.Value(1).State != cdc.Present {
+			t.Errorf("the other column is %v", c.Before.Value(1).State)
+		}
+		k.planned(tx)
+		return c.Before.Value(2).State
+	}
+
+	// Seen as it happens: transactions beyond 1000 are past what the catalog has shown.
+	k, store := begin()
+	old, anew := with(3, false), with(5, true)
+	handled(t, k, store, imagesTx(1, create(old, "1", "a", "old"), create(old, "2", "a", "old")))
+	if got := before(k, imagesTx(20, create(anew, "3", "a", "new"), deletion(t, anew, "1")), 1); got != cdc.Unknown {
+		t.Errorf("the old column's value is %v", got)
+	}
+	if b := commitImages(t, k, store); !slices.Equal(b.Lacking, []int32{1}) {
+		t.Errorf("the table is not filled again: %+v", b)
+	}
+	if got := before(k, imagesTx(21, deletion(t, anew, "3")), 0); got != cdc.Present {
+		t.Errorf("the new column's value is %v", got)
+	}
+	commitImages(t, k, store)
+
+	// The catalog is ahead: what is written up to there may be either column's.
+	k, store = begin()
+	handled(t, k, store, imagesTx(1, create(old, "1", "a", "old")))
+	handled(t, k, store, imagesTx(3, create(anew, "2", "a", "either"))) // before it was dropped, or after
+	if n := len(k.tables[0].shapes); n != 2 {
+		t.Errorf("%d forms: none leaves the column out", n)
+	}
+	if got := before(k, imagesTx(4, deletion(t, anew, "2")), 0); got != cdc.Unknown {
+		t.Errorf("a value of which it is not known whose it is, is %v", got)
+	}
+	commitImages(t, k, store)
+	handled(t, k, store, imagesTx(30, create(anew, "4", "a", "new")))
+	if got := before(k, imagesTx(31, deletion(t, anew, "4")), 0); got != cdc.Present {
+		t.Errorf("past that the new column's value is %v", got)
+	}
+	commitImages(t, k, store)
+
+	// A column that is recent and that images had already under its number is certain.
+	k, store = begin()
+	handled(t, k, store, imagesTx(20, create(anew, "1", "a", "new")))
+	again := with(5, true)
+	handled(t, k, store, imagesTx(5, create(again, "2", "a", "new")))
+	if got := before(k, imagesTx(6, deletion(t, again, "2")), 0); got != cdc.Present || len(k.tables[0].shapes) != 1 {
+		t.Errorf("a column that is known for certain is %v", got)
+	}
+}
+
+// describes is a Schema that says one thing of each table.
+type describes struct{ cdc.Description }
+
+func (describes) Type(context.Context, uint32) (*cdc.Type, error) { return nil, nil }
+func (s describes) Describe(context.Context, uint32) (cdc.Description, error) {
+	return s.Description, nil
 }
 
 func changesOf(t *testing.T, tx *cdc.Tx) func(yield func(*cdc.Change) bool) {

@@ -57,7 +57,7 @@ func (p *pace) hopeless(n int) bool {
 
 // await waits until the endpoints of a batch have room for it, where that is a matter of milliseconds: to claim a lane back from the store costs
 // about as much as to enqueue it. Whoever is not that quick is not waited for: its deliveries stay in the store, and
-// those of the other endpoints lose a twentieth of their time to it at most.
+// those of the other endpoints lose a twentieth of their time to it at most. The time runs for all endpoints at once, however many they are.
 func (i *intake) await(ctx context.Context, deliveries []*Delivery) {
 	if i.engine == nil {
 		return
@@ -68,11 +68,26 @@ func (i *intake) await(ctx context.Context, deliveries []*Delivery) {
 			need[d.Endpoint]++
 		}
 	}
+	began := time.Now()
+	var waits []shortage
 	for endpoint, n := range need {
 		if o := i.engine.outlets[endpoint]; o != nil {
-			o.awaitRoom(ctx, n)
+			if s, short := o.lacks(n, began); short {
+				waits = append(waits, s)
+			}
 		}
 	}
+	for _, s := range waits {
+		s.outlet.awaitRoom(ctx, s, began)
+	}
+}
+
+// shortage is the room that a batch lacks at an endpoint that may have it soon.
+type shortage struct {
+	outlet *outlet
+	needed int
+	short  int    // of it
+	left   uint64 // outlet.left then
 }
 
 // take says whether a fresh lane fits into memory, and keeps the room for it.
@@ -128,24 +143,31 @@ func (o *outlet) freshRoom() int {
 	return o.room()
 }
 
-// awaitRoom waits until n fresh deliveries fit, as long as the endpoint gets rid of what it has quickly enough.
-func (o *outlet) awaitRoom(ctx context.Context, n int) {
-	began := time.Now()
+// lacks says whether n fresh deliveries have to wait for room, and may wait for it.
+func (o *outlet) lacks(n int, now time.Time) (s shortage, short bool) {
 	o.mu.Lock()
-	o.pace.look(began, o.left)
+	defer o.mu.Unlock()
+	o.pace.look(now, o.left)
 	n = min(n, o.maxDels/2)
-	short, left := n-o.freshRoom(), o.left
-	if short <= 0 || o.pace.hopeless(short) || !o.open() || began.Before(o.sulks) || !o.engine.running.Load() || o.engine.stopping.Load() {
+	s = shortage{outlet: o, needed: n, short: n - o.freshRoom(), left: o.left}
+	return s, s.short > 0 && !o.pace.hopeless(s.short) && o.open() && !now.Before(o.sulks) && o.engine.running.Load() && !o.engine.stopping.Load()
+}
+
+// awaitRoom waits until fresh deliveries fit, as long as the endpoint gets rid of what it has quickly enough. The wait has begun with the batch's.
+func (o *outlet) awaitRoom(ctx context.Context, s shortage, began time.Time) {
+	o.mu.Lock()
+	if o.freshRoom() >= s.needed { // meanwhile
+		o.sulk = 0
 		o.mu.Unlock()
 		return
 	}
-	o.needed = n
+	o.needed = s.needed
 	select {
 	case <-o.roomy: // of an earlier wait
 	default:
 	}
 	o.mu.Unlock()
-	look := time.NewTimer(intakeLook)
+	look := time.NewTimer(max(intakeLook-time.Since(began), 0)) // others may have been waited for before
 	defer look.Stop()
 	for {
 		select {
@@ -160,7 +182,7 @@ func (o *outlet) awaitRoom(ctx context.Context, n int) {
 		}
 		passed := time.Since(began)
 		o.mu.Lock()
-		quick := time.Duration(o.left-left)*intakePatience >= time.Duration(min(short, n))*passed
+		quick := time.Duration(o.left-s.left)*intakePatience >= time.Duration(min(s.short, s.needed))*passed
 		over := !quick || passed >= intakePatience
 		if !quick {
 			o.sulk = min(max(2*o.sulk, leastSulk), mostSulk)
@@ -173,7 +195,7 @@ func (o *outlet) awaitRoom(ctx context.Context, n int) {
 		if over {
 			return
 		}
-		look.Reset(intakeLook)
+		look.Reset(min(intakeLook, intakePatience-passed))
 	}
 }
 

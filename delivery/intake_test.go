@@ -69,6 +69,51 @@ func TestIntakeDoesNotWaitForSlowEndpoints(t *testing.T) {
 	})
 }
 
+// Many endpoints that do not get rid of what they have hold a batch up no longer than one of them: the time runs for all at once.
+func TestIntakeWaitsOnceForAllEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 64
+		store, sender := newMemStore(), newScripted(t, func(ctx context.Context, d *Delivery) *Attempt {
+			if d.Endpoint == "e0" {
+				return takes(time.Millisecond, 200)(ctx, d)
+			}
+			return takes(time.Hour, 200)(ctx, d)
+		})
+		configs := map[string]EndpointConfig{}
+		for i := range n {
+			configs[fmt.Sprint("e", i)] = EndpointConfig{Concurrency: 4}
+		}
+		e := NewEngine(store, sender, configs, EngineOptions{Queue: 16, Grace: time.Millisecond})
+		run(t, e)
+		synctest.Wait()
+		var began time.Time
+		var total time.Duration
+		for b := range 40 {
+			var list []*Delivery
+			for i := range n {
+				for j := range 4 {
+					list = append(list, queued(fmt.Sprint("e", i), fmt.Sprint(4*b+j), 0))
+				}
+			}
+			room := newIntake(e)
+			began = time.Now()
+			room.await(t.Context(), list)
+			waited := time.Since(began)
+			if total += waited; waited > intakePatience {
+				t.Fatalf("batch %d waited %s", b, waited)
+			}
+			lanes, err := store.Enqueue(context.Background(), &Batch{From: store.position, To: store.position, Deliveries: list}, room.take)
+			if err != nil {
+				t.Fatal(err)
+			}
+			room.settle(lanes)
+		}
+		if total == 0 || total > 4*intakePatience {
+			t.Errorf("40 batches waited %s for endpoints of which one is quick", total)
+		}
+	})
+}
+
 // An endpoint that is known to be slow is not waited for at all, so that what is for others is not late time and again; once it is quick, it is
 // waited for again.
 func TestIntakeKnowsSlowEndpoints(t *testing.T) {

@@ -84,3 +84,132 @@ func TestInvariant9LargeAnswersWhileTheStoreIsAway(t *testing.T) {
 		}
 	})
 }
+
+// A claim brings as many lanes as there is room for, also of an endpoint whose share of the memory is small: a claim for a few lanes costs as much as one for many.
+func TestClaimsMakeUseOfTheirRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(10*time.Millisecond, 200))
+		claims, lanes := 0, 0
+		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 8}}, EngineOptions{Queue: 64,
+			Trace: Trace{Claimed: func(_ string, n int, _ time.Duration) { claims, lanes = claims+1, lanes+n }}})
+		for i := range 1000 {
+			store.add(queued("erp", fmt.Sprint(i), 1))
+		}
+		run(t, e)
+		time.Sleep(time.Minute)
+		if got := store.results()[Delivered]; got != 1000 || lanes != 1000 || claims > 1000/(64/claimShare)+5 {
+			t.Errorf("%d delivered; %d lanes in %d claims", got, lanes, claims)
+		}
+	})
+}
+
+// Claims of many endpoints are not all made at the same time: ingest and outcomes need the store too.
+func TestClaimsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sender := newMemStore(), newScripted(t, takes(time.Millisecond, 200))
+		var under, most atomic.Int64
+		store.setFault(func(op string) (error, error) {
+			if op == "claim" {
+				if n := under.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				time.Sleep(10 * time.Millisecond)
+				under.Add(-1)
+			}
+			return nil, nil
+		})
+		configs := map[string]EndpointConfig{}
+		for i := range 40 {
+			configs[fmt.Sprint("e", i)] = EndpointConfig{}
+			store.add(queued(fmt.Sprint("e", i), "m", 1))
+		}
+		run(t, NewEngine(store, sender, configs, EngineOptions{}))
+		time.Sleep(time.Second)
+		if got := store.results()[Delivered]; got != 40 || most.Load() != claimsAtOnce {
+			t.Errorf("%d delivered, %d claims at the same time, want %d", got, most.Load(), claimsAtOnce)
+		}
+	})
+}
+
+// Invariant 9: what a claim brings is decided by what lanes held lately, and when it is the claim's turn. Lanes that hold more than the last ones bring no more than twice the room.
+func TestInvariant9ClaimsOfLanesThatHoldMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		e := NewEngine(store, newScripted(t, takes(10*time.Second, 200)), map[string]EndpointConfig{"erp": {Concurrency: 8}}, EngineOptions{Queue: 64})
+		o := e.outlets["erp"]
+		for i := range 12 {
+			store.add(queued("erp", fmt.Sprint("short", i), 1))
+		}
+		run(t, e)
+		time.Sleep(time.Minute)
+		for i := range 200 {
+			for n := range 8 {
+				store.add(queued("erp", fmt.Sprint("long", i), n))
+			}
+		}
+		most := 0
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			most = max(most, o.stats().Deliveries)
+		}
+		if most < o.maxDels || most > 2*o.maxDels {
+			t.Errorf("there is room for %d, and %d were in memory", o.maxDels, most)
+		}
+	})
+}
+
+// A probe, of one delivery, tells nothing of how much lanes hold.
+func TestProbesTellNothingOfLanes(t *testing.T) {
+	o := NewEngine(newMemStore(), newScripted(t, takes(0, 200)), map[string]EndpointConfig{"erp": {}}, EngineOptions{}).outlets["erp"]
+	lane := func(key string, n int) Lane {
+		l := Lane{Endpoint: "erp", Key: key}
+		for i := range n {
+			l.Deliveries = append(l.Deliveries, queued("erp", key, i))
+		}
+		return l
+	}
+	o.claimed([]Lane{lane("a", 4), lane("b", 3)}, claimPerLane, true, 0)
+	size, bytes := o.laneSize, o.laneBytes
+	o.claimed([]Lane{lane("c", 1)}, 1, true, 0)
+	if size != 4 || bytes == 0 || o.laneSize != size || o.laneBytes != bytes {
+		t.Errorf("%d deliveries and %d bytes before a probe, %d and %d after it", size, bytes, o.laneSize, o.laneBytes)
+	}
+}
+
+// A claim that has waited for its turn asks for what there is room for then.
+func TestClaimsWaitForTheirTurnOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		e := NewEngine(store, newScripted(t, takes(0, 200)), map[string]EndpointConfig{"erp": {}}, EngineOptions{Queue: 16})
+		o := e.outlets["erp"]
+		store.add(queued("erp", "m", 1))
+		for range claimsAtOnce {
+			e.claiming <- struct{}{}
+		}
+		done := make(chan error)
+		go func() {
+			_, err := o.claimOnce(t.Context())
+			done <- err
+		}()
+		synctest.Wait() // it waits for its turn
+		o.mu.Lock()
+		o.reserved = 16 // an Enqueue is quicker
+		o.mu.Unlock()
+		<-e.claiming
+		if err := <-done; err != nil || o.stats().Lanes != 0 {
+			t.Errorf("%d lanes were claimed, and there was no room: %v", o.stats().Lanes, err)
+		}
+	})
+}
+
+// However many endpoints share the memory, one may send as many at a time as it is to, so far as they fit.
+func TestManyEndpointsKeepTheirConcurrency(t *testing.T) {
+	configs := map[string]EndpointConfig{"wide": {Concurrency: 60}, "batched": {Batch: BatchConfig{Size: 1000}}}
+	for i := range 126 {
+		configs[fmt.Sprint("e", i)] = EndpointConfig{}
+	}
+	e := NewEngine(newMemStore(), newScripted(t, takes(0, 200)), configs, EngineOptions{})
+	if wide, batched, usual := e.outlets["wide"].maxDels, e.outlets["batched"].maxDels, e.outlets["e1"].maxDels; wide != 60 || batched != leastMemory/deliveryCost || usual != leastMemory/(3*deliveryCost) {
+		t.Errorf("room for %d, %d and %d", wide, batched, usual)
+	}
+}

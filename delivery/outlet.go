@@ -22,20 +22,18 @@ type outlet struct {
 	roomy   chan struct{} // the room that a batch waits for is there; capacity 1
 
 	mu         sync.Mutex
-	work       sync.Cond          // a lane is ready, or the outlet is closed
 	ready      line               // lanes whose next delivery waits for a worker
 	held       map[string]holding // by key, all lanes that are not known to be released; see add
 	deliveries int                // in memory
 	bytes      int64              // of their bodies
-	laneBytes  int64              // of bodies that a lane of the last claim brought, on average
+	laneBytes  int64              // of bodies that a lane of the last claim of more than one each brought, on average
+	laneSize   int                // how many deliveries that were, rounded up
 	reserved   int                // promised to an Enqueue that is under way
 	left       uint64             // deliveries that have left memory, ever
 	needed     int                // room that a batch waits for; 0 when none does
 	sulks      time.Time          // until then no batch waits for room, as it would be in vain
 	sulk       time.Duration      // the last time for so long
 	pace       pace               // how quickly deliveries leave
-	workers    int                // goroutines started
-	idle       int                // of them, waiting for work
 	sending    int                // requests under way
 	backlog    bool               // the store may hold lanes that are due and not in memory
 	refused    uint64             // how often an Enqueue's lane was left to the store
@@ -46,6 +44,7 @@ type outlet struct {
 	dues       dueTimes // when lanes that backed off are due
 	gather     gathering
 	gate       gate
+	crew       crew
 }
 
 // endpointState is what the engine knows of an endpoint's being paused or disabled. The store knows better, as people
@@ -89,18 +88,19 @@ const (
 	// deliveryCost is about what a delivery takes in memory besides its body.
 	deliveryCost = 768
 	// leastMemory is an endpoint's share of the memory however many there are.
-	leastMemory = 128 << 10
+	leastMemory = 64 << 10
 )
 
 func newOutlet(e *Engine, name string, cfg EndpointConfig, memory int64) *outlet {
+	// A small share must not cut what the endpoint may send at a time, so far as its memory holds that many without their bodies.
+	most := min(max(cfg.Concurrency, cfg.Batch.Size), e.opts.Queue, int(memory/deliveryCost))
 	o := &outlet{
-		engine: e, name: name, cfg: cfg, maxDels: max(min(e.opts.Queue, int(memory/(2*deliveryCost))), 16), maxMem: memory,
+		engine: e, name: name, cfg: cfg, maxDels: max(min(e.opts.Queue, int(memory/(3*deliveryCost))), 16, most), maxMem: memory,
 		wake: make(chan struct{}, 1), roomy: make(chan struct{}, 1), held: make(map[string]holding),
 		backlog: true, // nothing is known of the store yet
 		gate:    newGate(name, &cfg),
 	}
 	o.gate.known = e.flow == nil
-	o.work.L = &o.mu
 	return o
 }
 
@@ -144,55 +144,6 @@ func (o *outlet) add(l Lane, reserved int) {
 	}
 	o.queue(held)
 	o.staff()
-}
-
-// staff makes sure that somebody sends one more lane. The caller holds the mutex.
-func (o *outlet) staff() {
-	switch {
-	case o.gathers():
-	case o.idle > 0:
-		o.idle-- // now, not when it wakes: the next lane must not count on the same worker
-		o.work.Signal()
-	case o.workers < o.cfg.Concurrency && o.engine.running.Load() && !o.closed:
-		o.workers++
-		o.engine.workers.Go(o.send)
-	}
-}
-
-// send is a worker: it takes a lane, sends its next delivery, and puts it back.
-func (o *outlet) send() {
-	for {
-		o.engine.finisher.awaitRoom()
-		l := o.next()
-		if l == nil {
-			return
-		}
-		if o.cfg.Batch.On() {
-			o.attemptBatch(l)
-		} else {
-			o.attempt(l)
-		}
-	}
-}
-
-// next waits for a lane; nil when the outlet is closed.
-func (o *outlet) next() *heldLane {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		if o.closed {
-			return nil
-		}
-		if l, ok := o.nextLane(); ok {
-			o.sending++
-			if o.cfg.Batch.On() {
-				l.shares = o.bundle(l) // at once: another worker would take some of the company
-			}
-			return l
-		}
-		o.idle++
-		o.work.Wait()
-	}
 }
 
 // attempt sends a lane's next delivery and decides what becomes of it.
@@ -283,7 +234,7 @@ func (o *outlet) close() {
 		o.gather.timer.Stop()
 	}
 	o.release()
-	o.work.Broadcast()
+	o.dismiss()
 }
 
 // finished learns that an outcome was committed, and which lanes the store returned with it. again says that it was not the first try.

@@ -45,12 +45,22 @@ func NewPlanner(id Identity, set *rules.Set, endpoints map[string]EndpointConfig
 		p.related = related{loader: loader, matcher: p.matcher}
 	}
 	p.related.gather = newGatherer(set, p.matcher)
+	p.related.gather.quiet = func() bool { return p.recording == nil || !p.recording() }
 	p.upgrade.schema = set.OdooSchema()
 	for name, c := range endpoints {
 		p.lanes[name] = c.WithDefaults().Ordering
 	}
 	p.formats = formatsOf(endpoints)
 	return p
+}
+
+// Judge returns what tells of changes of a large transaction that Plan makes nothing of them, for a [cdc.Source] whose handler plans by the same set
+// of rules. Row images must not be kept: they are of all changes.
+func Judge(set *rules.Set) cdc.Judge {
+	m := set.NewMatcher()
+	return func(tx *cdc.Tx, c *cdc.Change) bool {
+		return m.Quiet(rules.TxInfo{XID: tx.XID, LSN: tx.CommitLSN, Time: tx.CommitTime}, c)
+	}
 }
 
 // Step is what follows from one change. The slices are reused for the next step; what they point to

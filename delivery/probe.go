@@ -51,7 +51,8 @@ type Probe struct {
 	Sent     string    `json:"sent"`               // what the receiver got to see
 	Findings []Finding `json:"findings"`
 
-	Attempt *Attempt `json:"-"` // the last request; nil when none was made
+	Attempt *Attempt  `json:"-"` // the last request; nil when none was made
+	Tests   []Outcome `json:"-"` // the test events that were sent, and what would become of deliveries that were answered like them
 }
 
 // OK says that nothing was found that makes deliveries fail.

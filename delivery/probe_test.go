@@ -196,6 +196,8 @@ func TestProbe(t *testing.T) {
 		{"403 with credentials", EndpointConfig{URL: URL(plain(status(403))), Auth: Auth{Type: AuthBearer, Token: NewSensitive("0123456789")}}, false, []string{"credentials error: 403 | may not do this"}},
 		{"no token", EndpointConfig{URL: URL(plain(status(204))), Auth: Auth{Type: AuthOAuth2, TokenURL: URL(plain(status(401)) + "/token"), ClientID: "walhook", ClientSecret: NewSensitive("topsecret")}}, false,
 			[]string{"credentials error: /token | auth.token_url"}},
+		{"no token for an event", EndpointConfig{URL: URL(plain(status(204))), Auth: Auth{Type: AuthOAuth2, TokenURL: URL(plain(status(401)) + "/token"), ClientID: "walhook", ClientSecret: NewSensitive("topsecret")}}, true,
+			[]string{"credentials error: /token | auth.token_url"}},
 		{"slow", within(at(plain(slow)), 3900*time.Millisecond), false, []string{"speed warning: the answer took | answer 2xx as soon as"}},
 		{"too slow", within(at(plain(slow)), 500*time.Millisecond), false, []string{"speed error: timeout after 500ms | answer 2xx as soon as"}},
 		{"silent", within(at(silent), 500*time.Millisecond), false, []string{"speed error: timeout"}},
@@ -221,8 +223,8 @@ func TestProbe(t *testing.T) {
 				}
 				failed = failed || f.Severity == FindingError
 			}
-			if tt.name == "no token" && p.Sent != "nothing" {
-				t.Errorf("sent %s", p.Sent)
+			if strings.HasPrefix(tt.name, "no token") && (p.Sent != "nothing" || len(p.Tests) > 0) {
+				t.Errorf("sent %s, %d to be put on record", p.Sent, len(p.Tests))
 			}
 			if len(p.Findings) == 0 || p.OK() == failed {
 				t.Errorf("OK %t with %d findings", p.OK(), len(p.Findings))

@@ -65,6 +65,9 @@ func (p *Prober) ask(ctx context.Context, c EndpointConfig) *Attempt {
 		}
 		var a *Attempt
 		if a, err = c.attempt(ctx, p.Version, d); err == nil {
+			if p.Send && a.Class != ClassAuth { // without a token nothing was sent
+				p.out.Tests = append(p.out.Tests, decide(&c, d, a, a.At.Add(a.Total)))
+			}
 			return a
 		}
 	}

@@ -125,6 +125,10 @@ func (r *receiver) set(name, value string, harmless bool) {
 	}
 }
 
+// readBuffer is what a connection reads answers' headers with; their bodies go past it. Of net/http's own 4 KiB most are empty, and many endpoints have
+// many connections.
+const readBuffer = 1 << 10
+
 // connect prepares the transports.
 func (r *receiver) connect(c *EndpointConfig) error {
 	config, err := c.TLS.config()
@@ -162,6 +166,7 @@ func (r *receiver) connect(c *EndpointConfig) error {
 			Proxy: proxy, DialContext: dialer.DialContext, TLSClientConfig: config.Clone(), TLSHandshakeTimeout: r.timeout,
 			Protocols:              protocols,
 			MaxIdleConnsPerHost:    c.Concurrency,
+			ReadBufferSize:         readBuffer,
 			IdleConnTimeout:        90 * time.Second,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 64 << 10,

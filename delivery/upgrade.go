@@ -60,7 +60,7 @@ func (w *upgradeWatch) begin(tx *cdc.Tx) error {
 		return nil
 	}
 	quiet := w.now.Running() && tx.CommitTime.Sub(w.now.Seen) > upgradeQuiet
-	for c, err := range tx.Changes() {
+	for c, err := range tx.ChangesOf(w.modules) {
 		if err != nil {
 			return err
 		}
@@ -80,12 +80,14 @@ func (w *upgradeWatch) begin(tx *cdc.Tx) error {
 	return nil
 }
 
-// module says that a change is one of a module.
+// modules says that a table is that of the modules.
+func (w *upgradeWatch) modules(rel *cdc.Relation) bool {
+	return rel == w.rel || rel.Name == ModuleTable && rel.Schema == w.schema
+}
+
+// module says that a change of their table is one of a module.
 func (w *upgradeWatch) module(c *cdc.Change) bool {
-	if c.Rel != w.rel || c.Rel == nil {
-		if c.Rel == nil || c.Rel.Name != ModuleTable || c.Rel.Schema != w.schema {
-			return false
-		}
+	if c.Rel != w.rel {
 		w.rel, w.column = c.Rel, c.Rel.Column("state")
 	}
 	return c.Op >= cdc.Create && c.Op <= cdc.Unlink

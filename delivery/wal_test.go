@@ -22,13 +22,17 @@ type wal struct {
 
 // newWAL decodes with a limit of memory per transaction; more spills.
 func newWAL(t testing.TB, set *rules.Set, memory int64) *wal {
-	return &wal{t: t, decoder: cdc.NewDecoder(walSchema{}, set.Wants, cdc.Limits{Memory: memory, TempDir: t.TempDir()}), lsn: 1000, xid: 700}
+	w := &wal{t: t, decoder: cdc.NewDecoder(walSchema{}, set.Wants, cdc.Limits{Memory: memory, TempDir: t.TempDir()}), lsn: 1000, xid: 700}
+	w.decoder.Judge(Judge(set))
+	return w
 }
 
 type walSchema struct{}
 
-func (walSchema) Type(context.Context, uint32) (*cdc.Type, error)      { return nil, nil }
-func (walSchema) PrimaryKey(context.Context, uint32) ([]string, error) { return []string{"id"}, nil }
+func (walSchema) Type(context.Context, uint32) (*cdc.Type, error) { return nil, nil }
+func (walSchema) Describe(context.Context, uint32) (cdc.Description, error) {
+	return cdc.Description{Key: []string{"id"}}, nil
+}
 
 // write is an insert into or, with before, an update of sale_order (id, name, state, partner_id, access_token). A nil value is NULL,
 // "?" is unchanged TOAST.

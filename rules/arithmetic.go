@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/big"
+	"math/bits"
 )
 
 var (
@@ -86,6 +87,14 @@ func (n num) mul(o num) num {
 	if n.scale >= 0 && o.scale >= 0 {
 		scale = n.scale + o.scale
 	}
+	if n.big == nil && o.big == nil && 0 <= scale && scale <= maxSmall {
+		if hi, lo := bits.Mul64(magnitude(n.coef), magnitude(o.coef)); hi == 0 && lo <= math.MaxInt64 {
+			if n.coef < 0 != (o.coef < 0) {
+				return num{coef: -int64(lo), scale: scale}
+			}
+			return num{coef: int64(lo), scale: scale}
+		}
+	}
 	return ratNum(new(big.Rat).Mul(n.rat(), o.rat()), scale)
 }
 
@@ -109,6 +118,9 @@ func (n num) mod(o num) num {
 	}
 	if o.class != finite {
 		return n
+	}
+	if n.big == nil && o.big == nil && n.scale == o.scale { // as of whole numbers, which routing rules ask for each row
+		return num{coef: n.coef % o.coef, scale: n.scale}
 	}
 	a, b := n.rat(), o.rat()
 	q := new(big.Rat).Quo(a, b)

@@ -96,7 +96,8 @@ func BenchmarkCompile(b *testing.B) {
 // Conditions that do not match allocate nothing.
 func TestMatchAllocates(t *testing.T) {
 	cat := testCatalog()
-	for _, config := range quietRules() {
+	routed := rule(Config{Name: "routed", On: []string{"create", "write"}, When: "after.partner_id % 256 == 250"})
+	for _, config := range append(quietRules(), routed) {
 		set := mustCompile(t, cat, config)
 		m, c := set.NewMatcher(), benchChange(t, relationOf(cat.Table("public", "sale_order")))
 		if got := m.Match(nil, testTx, c); len(got) != 0 {

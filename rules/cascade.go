@@ -68,7 +68,7 @@ func (s *Set) Leading() []*catalog.Table {
 	var out []*catalog.Table
 	for _, keys := range s.cascades {
 		for _, k := range keys {
-			if !slices.Contains(out, k.to) {
+			if !slices.ContainsFunc(out, func(t *catalog.Table) bool { return compareTables(t, k.to) == 0 }) {
 				out = append(out, k.to)
 			}
 		}

@@ -71,7 +71,7 @@ func (e *MissingError) Unwrap() error { return e.Err }
 func (e *MissingError) Hint() string {
 	switch {
 	case errors.Is(e.Err, ErrNoOldRow):
-		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL; as the table's owner, or run `walhook setup`; it takes effect for later writes. Where the table may not be altered: name it in [images] tables", quoted(e.Rel.Schema, e.Rel.Name))
+		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL; as the table's owner, or run `walhook setup`; it takes effect for later writes. Where the table may not be altered: name it in [images] tables. Of one that is named there, the row has no image yet: walhook status tells how far they have come", quoted(e.Rel.Schema, e.Rel.Name))
 	case errors.Is(e.Err, ErrNoColumn):
 		return "change the rule to the table as it is now"
 	}

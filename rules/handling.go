@@ -23,6 +23,9 @@ const (
 // priorities are the names that the configuration has for them.
 var priorities = map[string]Priority{"": Normal, "low": Low, "normal": Normal, "high": High}
 
+// Ranked is the priority that the configuration names.
+func (c *Config) Ranked() Priority { return priorities[c.Priority] }
+
 // Handling is what becomes of the events that a rule matches.
 type Handling struct {
 	Test     bool     // planned, numbered and logged, and not sent

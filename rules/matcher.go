@@ -19,16 +19,18 @@ type Matcher struct {
 	last     *binding // of the relation seen last: rows come in runs
 	places   [][]side // by watched.index; made when they are needed
 
-	leaf    *side // the row that an array of values has come to; nil: there is none
-	visits  int   // rows of the payload so far
-	only    *Rule // nil: all
-	gathers bool  // see Gather
+	leaf    *side   // the row that an array of values has come to; nil: there is none
+	visits  int     // rows of the payload so far
+	quiet   []Match // scratch
+	only    *Rule   // nil: all
+	gathers bool    // see Gather
 }
 
 // binding says where a relation holds the columns that programs read.
 type binding struct {
 	rel   *cdc.Relation
 	table *watched // nil when no rule watches the table
+	alone bool     // see [Matcher.Quiet]
 	slots []slot
 
 	contents []catalog.Content // column → what it holds
@@ -166,6 +168,7 @@ func (m *Matcher) bind(rel *cdc.Relation) *binding {
 	b := m.bindings[rel]
 	if b == nil {
 		b = newBinding(rel, m.set.watched[tableName{rel.Schema, rel.Name}])
+		b.alone = m.set.alone(b.table)
 		if len(m.bindings) >= maxBindings {
 			clear(m.bindings)
 		}

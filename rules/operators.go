@@ -132,7 +132,8 @@ func boxed(n num) any {
 	if n.big == nil && n.scale == 0 && n.class == finite && n.coef == int64(int(n.coef)) {
 		return int(n.coef)
 	}
-	return number{&n}
+	kept := n // else each number would be moved to the heap
+	return number{&kept}
 }
 
 // span is the operator "..": the whole numbers from a to b.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strconv"
@@ -104,7 +105,8 @@ var samples = map[string][]string{
 
 func drawRow(t *rapid.T, rel *cdc.Relation) record {
 	r := record{"id": "42"}
-	for class, columns := range columnsOf {
+	for _, class := range slices.Sorted(maps.Keys(columnsOf)) {
+		columns := columnsOf[class]
 		for _, c := range columns {
 			if c == "id" || rapid.Bool().Draw(t, "null") {
 				continue

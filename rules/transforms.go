@@ -209,11 +209,15 @@ func dateIn(v any, zone *time.Location) any {
 	return moment{at: time.Date(y, month, d, 0, 0, 0, 0, time.UTC), day: true}
 }
 
-// timeIn writes an instant as the clocks of a time zone show it, with the offset to UTC. A date, which has no time, stays as it is; so does NULL.
+// timeIn writes an instant as the clocks of a time zone show it, with the offset to UTC. A date, which has no time, and infinity are written as they
+// are. NULL is NULL.
 func timeIn(v any, zone *time.Location) any {
 	m, ok := instant("timeIn", v)
-	if !ok || m.inf != 0 || m.day {
-		return v
+	switch {
+	case !ok:
+		return nil
+	case m.inf != 0 || m.day:
+		return textForm(v)
 	}
 	return m.at.In(zone).Format(time.RFC3339Nano)
 }

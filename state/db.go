@@ -52,6 +52,7 @@ SET TimeZone = 'UTC';
 SET statement_timeout = '%[2]dms';
 SET lock_timeout = '40s';
 SET idle_in_transaction_session_timeout = '%[1]dms';
+SELECT set_config(name, '0', false) FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS newer(name) WHERE current_setting(name, true) IS NOT NULL;
 SET tcp_keepalives_idle = 2;
 SET tcp_keepalives_interval = 1;
 SET tcp_keepalives_count = 3;

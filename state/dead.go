@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"walhook/delivery"
 )
 
 // chunk bounds the transactions of commands that work on many rows.
@@ -60,10 +62,11 @@ func (db *DB) DiscardDead(ctx context.Context, f Filter) (int64, error) {
 // deadLetter is what a command needs to know of one.
 type deadLetter struct {
 	laneKey
-	missing // the number that it had
-	seq     int64
-	holds   bool
-	bytes   int64 // of its body
+	missing  // the number that it had
+	seq      int64
+	holds    bool
+	bytes    int64             // of its body
+	priority delivery.Priority // of its rule
 }
 
 // eachDead calls fn with chunks of what the filter selects, oldest first, each in its own transaction. Those that another command works on are
@@ -78,7 +81,7 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, queues bool, fn
 	}
 	c := f.selectDead()
 	where, args := c.where(), c.args
-	statement := expand("SELECT x.seq, x.endpoint, x.lane, x.holds, octet_length(x.body), x.epoch, x.sequence, x.commit_lsn::text, x.commit_at FROM {schema}.dead_letter x WHERE x.seq > $"+itoa(len(args)+1)+
+	statement := expand("SELECT x.seq, x.endpoint, x.lane, x.holds, octet_length(x.body), x.rule, x.epoch, x.sequence, x.commit_lsn::text, x.commit_at FROM {schema}.dead_letter x WHERE x.seq > $"+itoa(len(args)+1)+
 		" AND "+where+" ORDER BY x.seq LIMIT $"+itoa(len(args)+2)+" FOR UPDATE SKIP LOCKED", db.cfg.Schema)
 	var done, after int64
 	for {
@@ -95,8 +98,9 @@ func (db *DB) eachDead(ctx context.Context, op string, f Filter, queues bool, fn
 				if err := t.send(ctx, func(b *pgx.Batch) {
 					b.Queue(statement, append(args[:len(args):len(args)], after, n)...).Query(func(rows pgx.Rows) (err error) {
 						list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d deadLetter, err error) {
-							err = row.Scan(&d.seq, &d.laneKey.endpoint, &d.key, &d.holds, &d.bytes, &d.epoch, &d.sequence, &d.lsn, &d.at)
-							d.missing.endpoint = d.laneKey.endpoint
+							var rule string
+							err = row.Scan(&d.seq, &d.laneKey.endpoint, &d.key, &d.holds, &d.bytes, &rule, &d.epoch, &d.sequence, &d.lsn, &d.at)
+							d.missing.endpoint, d.priority = d.laneKey.endpoint, f.Priorities[rule]
 							return d, err
 						})
 						return err
@@ -191,21 +195,18 @@ func (db *DB) retryDead(ctx context.Context, t *transaction, list []deadLetter) 
 	})
 }
 
-// openLanes makes the lanes that deliveries go to, or locks them, in order. What held its lane comes back in front: should somebody have the lane
-// in hand, the column back tells.
+// openLanes makes the lanes that deliveries go to, or locks them and raises their priority, in order. What held its lane comes back in front: should
+// somebody have the lane in hand, the column back tells.
 func (db *DB) openLanes(b *pgx.Batch, list []deadLetter) {
-	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due, back)
-		SELECT u.endpoint, u.key, now(), min(u.back) FROM unnest($1::text[], $2::text[], $3::bigint[]) u (endpoint, key, back)
-		GROUP BY u.endpoint, u.key ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C"
-		ON CONFLICT (endpoint, key) DO UPDATE SET back = least(l.back, excluded.back) WHERE excluded.back < coalesce(l.back, excluded.back + 1)`
 	endpoints, keys := splitKeys(keysOf(list))
-	back := make([]*int64, len(list))
+	back, priorities := make([]*int64, len(list)), make([]int16, len(list))
 	for i := range list {
+		priorities[i] = int16(list[i].priority)
 		if list[i].holds {
 			back[i] = &list[i].seq
 		}
 	}
-	b.Queue(db.sql(open), endpoints, keys, back)
+	b.Queue(db.sql(openLanesFor), endpoints, keys, priorities, back)
 }
 
 // unhold lets lanes go on that no dead letter holds any more; those without queue rows end.

@@ -14,7 +14,7 @@ const (
 
 	Waiting    State = "waiting"    // waits for the end of its rule's window (debounce)
 	Superseded State = "superseded" // a later one came within the window: it is never sent
-	Test       State = "test"       // of a rule in test mode: it is never sent by itself
+	Test       State = "test"       // of a rule in test mode: it is never sent by itself; or a test that a person has sent to an endpoint
 )
 
 // unsentGap is the first gap that ends with a delivery d or after it, of what rules do not send: such gaps do not overlap. One that a person

@@ -82,7 +82,7 @@ func (db *DB) ResumeEndpoint(ctx context.Context, name string) (was Resumed, err
 func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, int, error) {
 	const (
 		read = `SELECT name, flow_version, paused_at IS NOT NULL, coalesce(paused_reason, disabled_reason, ''), failures, failing_since, open_since,
-			extract(epoch FROM open_until - now())::float8, coalesce(open_reason, ''), pauses, noticed, last_success_at FROM {schema}.endpoint`
+			extract(epoch FROM open_until - now())::float8, coalesce(open_reason, ''), pauses, noticed, last_success_at, last_error_at FROM {schema}.endpoint`
 		// A program that has begun anew, as after a reload, has two rows until its old lease ends.
 		count = `SELECT count(DISTINCT (host, place, pid, birth)) FROM {schema}.process WHERE lease_until > now()`
 	)
@@ -91,10 +91,10 @@ func (p *Process) ReadFlow(ctx context.Context) (map[string]delivery.FlowState, 
 	b.Queue(p.db.sql(read)).Query(func(rows pgx.Rows) error {
 		var name string
 		var s delivery.FlowState
-		var failing, since, success *time.Time
+		var failing, since, success, failure *time.Time
 		var wait *float64
-		_, err := pgx.ForEachRow(rows, []any{&name, &s.Version, &s.Paused, &s.Blocked, &s.Failures, &failing, &since, &wait, &s.OpenReason, &s.Pauses, &s.Noticed, &success}, func() error {
-			s.FailingSince, s.OpenSince, s.OpenUntil, s.LastSuccess = timeOf(failing), timeOf(since), time.Time{}, timeOf(success)
+		_, err := pgx.ForEachRow(rows, []any{&name, &s.Version, &s.Paused, &s.Blocked, &s.Failures, &failing, &since, &wait, &s.OpenReason, &s.Pauses, &s.Noticed, &success, &failure}, func() error {
+			s.FailingSince, s.OpenSince, s.OpenUntil, s.LastSuccess, s.LastFailure = timeOf(failing), timeOf(since), time.Time{}, timeOf(success), timeOf(failure)
 			if wait != nil {
 				s.OpenUntil = time.Now().Add(time.Duration(*wait * float64(time.Second)))
 			}

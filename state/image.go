@@ -285,7 +285,7 @@ func (db *DB) ImageStates(ctx context.Context) (s *status.ImagesState, err error
 		FROM {schema}.image_table t LEFT JOIN LATERAL (SELECT * FROM {schema}.job j WHERE j.kind = 'image' AND j.table_schema = t.schema_name AND j.table_name = t.table_name
 			AND j.made_at >= t.since ORDER BY j.id DESC LIMIT 1) j ON t.filled_at IS NULL
 		WHERE t.removed_at IS NULL ORDER BY 1, 2`
-	const size = `SELECT pg_catalog.pg_total_relation_size('{schema}.image')`
+	const size = `SELECT pg_catalog.pg_total_relation_size('{schema}.image'), (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '{schema}.image'::regclass)`
 	err = db.read(ctx, "look at images", func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, db.sql(read))
 		if err != nil {
@@ -301,7 +301,7 @@ func (db *DB) ImageStates(ctx context.Context) (s *status.ImagesState, err error
 			return err
 		}
 		s = &status.ImagesState{Tables: tables}
-		return tx.QueryRow(ctx, db.sql(size)).Scan(&s.Bytes)
+		return tx.QueryRow(ctx, db.sql(size)).Scan(&s.Bytes, &s.Rows)
 	})
 	return s, err
 }

@@ -28,6 +28,10 @@ type Filter struct {
 	Before   int64     // keyset: Seq (N of parked events) less than this; 0 for the first page
 	After    int64     // keyset of commands that work on many: Seq (N) greater than this
 	Limit    int       // at most so many; 0 for 100
+	Oldest   bool      // of commands that work on many in the queue: the Limit is for those that were enqueued first; else they go in the order of the queue's key
+
+	// Priorities are those of rules, by name: lanes that what is sent again opens have them, and others are raised to them. Default: PriorityNormal.
+	Priorities map[string]delivery.Priority
 
 	// Progress is told by commands that work on many how many are done, after each of their transactions. May be nil.
 	Progress func(done int64)
@@ -114,9 +118,9 @@ func (f Filter) limit() int {
 const listedFrom = `
 	SELECT d.seq, d.id, d.endpoint, d.lane, d.rule, d.event, d.model, d.record, d.op, d.commit_lsn::text, d.xid, d.commit_at, d.enqueued_at, d.content_type, d.epoch, d.sequence, d.format, d.headers,
 		coalesce(q.attempts, x.attempts, a.number, 0),
-		CASE WHEN q.attempts = 0 THEN 'pending' WHEN q.attempts > 0 THEN 'retrying' WHEN x.seq IS NOT NULL THEN 'dead'
+		CASE WHEN d.op = '` + opTest + `' THEN 'test' WHEN q.attempts = 0 THEN 'pending' WHEN q.attempts > 0 THEN 'retrying' WHEN x.seq IS NOT NULL THEN 'dead'
 			WHEN a.result = 'delivered' THEN 'delivered' WHEN w.seq IS NOT NULL THEN 'waiting'
-			WHEN EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq) THEN 'again' ELSE coalesce(` + unsent + `, 'discarded') END,
+			WHEN ` + sentLater + ` THEN 'again' ELSE coalesce(` + unsent + `, 'discarded') END,
 		coalesce(l.held, false), d.late, CASE WHEN q.seq IS NOT NULL THEN l.due ELSE w.due END, coalesce(x.reason, a.reason, ''), coalesce(x.status, a.status, 0),
 		CASE WHEN x.seq IS NOT NULL THEN x.died_at WHEN a.result = 'delivered' THEN a.at END, octet_length(d.body),
 		EXISTS (SELECT FROM {schema}.endpoint e WHERE e.name = d.endpoint AND (e.disabled_at IS NOT NULL OR e.paused_at IS NOT NULL))`

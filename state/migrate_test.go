@@ -239,10 +239,19 @@ func TestSessionSettings(t *testing.T) {
 	user := withUser(t, dsn, "odd")
 	pgtest.Exec(t, dsn, fmt.Sprintf(`ALTER ROLE %[1]s SET synchronous_commit = off; ALTER ROLE %[1]s SET timezone = 'Asia/Tokyo'; ALTER ROLE %[1]s SET search_path = public;
 		ALTER ROLE %[1]s SET default_transaction_isolation = 'serializable'; ALTER ROLE %[1]s SET datestyle = 'German'`, roleOf(user)))
+	newer := map[string]int{"idle_session_timeout": 14, "transaction_timeout": 17}
+	for name, since := range newer {
+		if pgtest.Server(t).Major() >= since {
+			pgtest.Exec(t, dsn, "ALTER ROLE "+roleOf(user)+" SET "+name+" = '1min'")
+		}
+	}
 	db := open(t, Config{DSN: user})
-	for name, want := range map[string]string{"synchronous_commit": "on", "TimeZone": "UTC", "search_path": "", "application_name": "walhook/state",
+	for name, want := range map[string]string{"idle_session_timeout": "0", "transaction_timeout": "0", "synchronous_commit": "on", "TimeZone": "UTC", "search_path": "", "application_name": "walhook/state",
 		"default_transaction_isolation": "read committed", "jit": "off"} {
 		var got string
+		if pgtest.Server(t).Major() < newer[name] {
+			continue
+		}
 		if err := db.pool.QueryRow(t.Context(), "SELECT current_setting($1)", name).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q, want %q (%v)", name, got, want, err)
 		}

@@ -86,6 +86,12 @@ func onceEach(list []Listed) []Listed {
 	return kept
 }
 
+// Conditions on a delivery d: it was logged again later; it is no test that a person has sent.
+const (
+	sentLater = `EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq)`
+	noTest    = `d.op <> '` + opTest + `'`
+)
+
 // byIndex makes what a window is joined with be looked up row by row: to read all of the queue, or all dead letters, for it would take as long as
 // there are many.
 const byIndex = `SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off`
@@ -174,16 +180,18 @@ func (f Filter) listStatement(size int, fewQueued bool) (listing, error) {
 	case Dead:
 		day = "(d.enqueued_at AT TIME ZONE 'UTC')::date"
 	case Delivered:
-		c.text = append(c.text, "a.result = 'delivered'", "q.seq IS NULL", "x.seq IS NULL")
-	case Superseded, Test, Discarded, Again:
-		c.text = append(c.text, "a.result IS DISTINCT FROM 'delivered'", "q.seq IS NULL", "x.seq IS NULL", "w.seq IS NULL")
+		c.text = append(c.text, "a.result = 'delivered'", "q.seq IS NULL", "x.seq IS NULL", noTest)
+	case Test:
+		c.text = append(c.text, "(d.op = '"+opTest+"' OR a.result IS DISTINCT FROM 'delivered' AND q.seq IS NULL AND x.seq IS NULL AND w.seq IS NULL AND "+unsent+" = 'test' AND NOT "+sentLater+")")
+	case Superseded, Discarded, Again:
+		c.text = append(c.text, "a.result IS DISTINCT FROM 'delivered'", "q.seq IS NULL", "x.seq IS NULL", "w.seq IS NULL", noTest)
 		switch f.State {
 		case Discarded:
 			c.text = append(c.text, unsent+" IS NULL")
-		case Superseded, Test:
-			c.add(unsent+" = $%d", string(f.State))
+		case Superseded:
+			c.text = append(c.text, unsent+" = 'superseded'")
 		}
-		c.add("EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq) = $%d", f.State == Again)
+		c.add(sentLater+" = $%d", f.State == Again)
 	default:
 		return s, fmt.Errorf("there is no state %q: use pending, retrying, dead, delivered, waiting, superseded, test, discarded or again", f.State)
 	}

@@ -214,8 +214,6 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 	}
 	reserve := `UPDATE {schema}.source SET last_seq = last_seq + $1, ` + takeNumbers("$2", "$3") + `
 		RETURNING last_seq - $1, (now() AT TIME ZONE 'UTC')::date, now(), epoch, ` + lastNumbers("$2")
-	const open = `INSERT INTO {schema}.lane AS l (endpoint, key, due) SELECT u.endpoint, u.key, now() FROM unnest($1::text[], $2::text[]) u (endpoint, key)
-		ORDER BY u.endpoint COLLATE "C", u.key COLLATE "C" ON CONFLICT (endpoint, key) DO UPDATE SET owner = l.owner WHERE false`
 	const insert = `INSERT INTO {schema}.delivery (seq, day, id, endpoint, lane, rule, event, model, record, op, late, commit_lsn, xid, commit_at, enqueued_at, content_type, body, epoch, sequence, format, headers)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11::text::pg_lsn, $12, $13, $14, $15, $16, $17, $18, $19, $20::text::json)`
 	const queue = `INSERT INTO {schema}.queue (endpoint, lane, seq, day, bytes) VALUES ($1, $2, $3, $4, $5)`
@@ -244,9 +242,10 @@ func (db *DB) append(ctx context.Context, t *transaction, deliveries []*delivery
 			queued = append(queued, d)
 		}
 	}
-	endpoints, keys := splitKeys(groupByLane(queued).keys)
+	lanes := groupByLane(queued)
+	endpoints, keys := splitKeys(lanes.keys)
 	return t.send(ctx, func(b *pgx.Batch) {
-		b.Queue(db.sql(open), endpoints, keys)
+		b.Queue(db.sql(openLanesFor), endpoints, keys, lanes.priorities(), make([]*int64, len(keys)))
 		pendingOf(queued).queue(db, b)
 		db.noteGaps(b, tests, gapTest)
 		for i, d := range deliveries {

@@ -20,14 +20,26 @@ const addRecordPartitions = `SELECT {schema}.add_record_partitions($1)`
 
 // AddPartitions makes the log's partitions for today and the days ahead and returns how many were missing.
 func (db *DB) AddPartitions(ctx context.Context) (int, error) {
-	var made int
-	err := db.pool.QueryRow(ctx, db.sql(addPartitions), partitionsAhead).Scan(&made)
+	made, err := db.addMissing(ctx, addPartitions)
 	if err == nil && db.cfg.Record.On() {
-		more := 0
-		err = db.pool.QueryRow(ctx, db.sql(addRecordPartitions), partitionsAhead).Scan(&more)
+		var more int
+		more, err = db.addMissing(ctx, addRecordPartitions)
 		made += more
 	}
 	return made, db.translate("add partitions", err)
+}
+
+// addMissing calls one of the functions. Of several who do so at once each waits for the one before, and the server may still take a table for missing that
+// this one has made: only a transaction that begins afterwards is certain to see it.
+func (db *DB) addMissing(ctx context.Context, function string) (made int, err error) {
+	for range 10 {
+		err = db.pool.QueryRow(ctx, db.sql(function), partitionsAhead).Scan(&made)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "42P07" {
+			break
+		}
+	}
+	return made, err
 }
 
 // isNoPartition recognises the failure to insert into a day without a partition.

@@ -2,6 +2,8 @@ package state
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +59,34 @@ func TestEnqueueAndFinishAddPartitions(t *testing.T) {
 	finish(t, p, 1, outcome(d, delivery.Delivered))
 	if rows(t, db, "delivery")+rows(t, db, "attempt") != 2 || rows(t, db, "queue") != 0 {
 		t.Error("rows are missing")
+	}
+}
+
+// Several who find a day without partitions at once all go on.
+func TestAddPartitionsAtOnce(t *testing.T) {
+	db := openState(t, func(c *Config) { c.Record = Record{Keep: 24 * time.Hour, MaxBytes: 1 << 30} })
+	for range 20 {
+		var made atomic.Int64
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				n, err := db.AddPartitions(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				made.Add(int64(n))
+			})
+		}
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		for ahead := range partitionsAhead + 1 {
+			exec(t, db, "DROP TABLE {schema}.recorded_"+time.Now().UTC().AddDate(0, 0, ahead).Format("20060102"))
+		}
+		if n := made.Load(); n != partitionsAhead+1 {
+			t.Fatalf("%d were made", n)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +98,45 @@ func TestReleaseBringsItsPriority(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLanes(t, claim(t, p, "a", 1, 5), "a:m/1=1,3")
+	consistent(t, db)
+}
+
+// What is sent again, and parked events that are evaluated again, go by the priority of their rule, as when they were new.
+func TestSentAgainByPriority(t *testing.T) {
+	db := openState(t, nil)
+	p := register(t, db)
+	f := newFeed(t, p)
+	ruled := func(rule, lane string) *delivery.Delivery {
+		d := f.delivery("a", lane)
+		d.Rule = rule
+		return d
+	}
+	dead, sent, low := ruled("urgent", "m/1"), ruled("urgent", "m/2"), ruled("slow", "m/3")
+	f.enqueue(t, all, dead, sent, low)
+	finish(t, p, 5, outcome(dead, delivery.Dead), outcome(sent, delivery.Delivered), outcome(low, delivery.Delivered))
+	f.enqueue(t, none, f.delivery("a", "m/4"))
+	priorities := map[string]delivery.Priority{"urgent": delivery.PriorityHigh, "slow": delivery.PriorityLow}
+	if n, err := db.RetryDead(t.Context(), Filter{Priorities: priorities}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if n, _, err := db.Replay(t.Context(), Filter{Endpoint: "a", Priorities: priorities}); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	exec(t, db, `INSERT INTO {schema}.parked (id, rule, model, record, commit_lsn, xid, commit_at, error, change, parked_at)
+		VALUES ('p1', 'urgent', 'm', '5', '0/900', 7, now(), 'no', '{}', now())`)
+	again := f.of(1, "m/5")
+	if n, _, err := db.RetryParked(t.Context(), Filter{}, evaluateTo([]*delivery.Delivery{again})); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	got := map[string]delivery.Priority{}
+	for i, l := range claim(t, p, "a", 10, 1) {
+		if got[l.Key] = l.Priority; i < 3 && l.Priority != delivery.PriorityHigh {
+			t.Errorf("lane %s is the %d. to be claimed", l.Key, i+1)
+		}
+	}
+	want := map[string]delivery.Priority{"m/1": 1, "m/2": 1, "m/3": -1, "m/4": 0, "m/5": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("priorities %v, want %v", got, want)
+	}
 	consistent(t, db)
 }

@@ -205,9 +205,22 @@ func (p *Process) Close(ctx context.Context) error {
 	p.lost.Store(true) // LeaseUntil is zero from here on
 	p.once.Do(func() { close(p.done) })
 	const own = `DELETE FROM {schema}.process WHERE id = $1 RETURNING id`
-	err := p.db.transact(ctx, "give back lanes", func(t *transaction) error {
-		_, _, err := p.db.remove(ctx, t, own, p.id)
-		return err
+	err := p.atLast(ctx, func() error {
+		return p.db.transact(ctx, "give back lanes", func(t *transaction) error {
+			_, _, err := p.db.remove(ctx, t, own, p.id)
+			return err
+		})
 	})
-	return errors.Join(err, p.db.FlushStatistics(ctx))
+	return errors.Join(err, p.atLast(ctx, func() error { return p.db.FlushStatistics(ctx) }))
+}
+
+// atLast does what nobody does later: sessions may have been ended since they were used last, so that it is tried on a new one.
+func (p *Process) atLast(ctx context.Context, do func() error) error {
+	err := do()
+	var temporary interface{ Temporary() bool }
+	if ctx.Err() == nil && errors.As(err, &temporary) && temporary.Temporary() {
+		p.db.pool.Reset()
+		err = do()
+	}
+	return err
 }

@@ -17,11 +17,20 @@ type queuePlace struct {
 const dueLater = `l.owner IS NULL AND NOT l.held AND l.due > now()`
 
 // selectQueued returns tables and condition for rows q of the queue, l of their lanes and d of the log that a filter selects: of a State, or of both of the queue's. due leaves those
-// that cannot be made due out. The first four parameters are the place to begin after and a limit; what is left of the lane of that place counts although the lane was made due.
-func (f Filter) selectQueued(due bool) (string, conditions) {
+// that cannot be made due out. The first four parameters are the place to begin after and a limit; what is left of the lane of that place counts although the lane was made due. aged are the
+// tables of q and d where they are met oldest first, see byAge: then two more parameters are the lanes that were made due before.
+func (f Filter) selectQueued(due bool, aged string) (string, conditions) {
 	c := conditions{args: []any{"", "", int64(0), int64(0)}}
-	c.text = append(c.text, "(q.endpoint, q.lane, q.seq) > ($1, $2, $3)")
 	from := ` FROM {schema}.queue q JOIN {schema}.delivery d ON d.day = q.day AND d.seq = q.seq`
+	if aged != "" {
+		from = aged
+	} else {
+		c.text = append(c.text, "(q.endpoint, q.lane, q.seq) > ($1, $2, $3)")
+	}
+	if aged != "" && due {
+		c.args = append(c.args, []string{}, []string{})
+		c.text = append(c.text, "("+dueLater+" OR (q.endpoint, q.lane) IN (SELECT * FROM unnest($5::text[], $6::text[])))")
+	}
 	if len(f.IDs) > 0 { // OFFSET 0: found by their ids, not along the queue
 		c.args = append(c.args, f.IDs)
 		from = ` FROM (SELECT * FROM {schema}.delivery WHERE id = ANY($5) OFFSET 0) d JOIN {schema}.queue q ON q.endpoint = d.endpoint AND q.lane = d.lane AND q.seq = d.seq AND q.day = d.day`
@@ -54,7 +63,7 @@ func (f Filter) selectQueued(due bool) (string, conditions) {
 	switch {
 	case due && len(f.IDs) > 0:
 		c.text = append(c.text, "NOT l.held")
-	case due:
+	case due && aged == "":
 		c.text = append(c.text, "("+dueLater+" OR q.endpoint = $1 AND q.lane = $2)")
 	}
 	return from, c
@@ -62,7 +71,7 @@ func (f Filter) selectQueued(due bool) (string, conditions) {
 
 // CountQueued returns how many deliveries in the queue a filter selects, for a preview: it stops counting at limit. due leaves those out that [DB.RetryQueued] leaves out.
 func (db *DB) CountQueued(ctx context.Context, f Filter, due bool, limit int) (n int64, err error) {
-	from, c := f.selectQueued(due)
+	from, c := f.selectQueued(due, "")
 	c.args[3] = int64(limit)
 	statement := "SELECT count(*) FROM (SELECT" + from + " WHERE " + c.where() + " LIMIT $4) selected"
 	err = db.read(ctx, "count the queue", func(tx pgx.Tx) error {
@@ -101,15 +110,18 @@ const dueNow = `UPDATE {schema}.lane SET due = now() FROM (
 		WHERE ` + dueLater + ` ORDER BY l.endpoint, l.key FOR UPDATE OF l
 	) waits WHERE lane.endpoint = waits.endpoint AND lane.key = waits.key`
 
-// eachQueued calls fn with chunks of what the filter selects, along the queue, each in its own transaction; fn returns how many it has done. Rows of lanes that a process has in hand, or takes meanwhile,
-// are left, unless they are to be made due.
+// eachQueued calls fn with chunks of what the filter selects, along the queue, or the Oldest first, each in its own transaction; fn returns how many it has done. Rows of lanes that a
+// process has in hand, or takes meanwhile, are left, unless they are to be made due.
 func (db *DB) eachQueued(ctx context.Context, op string, f Filter, due bool, fn func(context.Context, *transaction, []pendingRow) (int64, error)) (done, left int64, err error) {
 	if f.Before == 0 { // or it might never end
 		if f.Before, err = db.nextSeq(ctx); err != nil {
 			return 0, 0, err
 		}
 	}
-	from, c := f.selectQueued(due)
+	if f.byAge() {
+		return db.eachQueuedByAge(ctx, op, f, due, fn)
+	}
+	from, c := f.selectQueued(due, "")
 	statement := expand(`SELECT q.endpoint, q.lane, q.seq, q.bytes, d.epoch, d.sequence, d.commit_lsn::text, d.commit_at`+from+" WHERE "+c.where()+
 		" ORDER BY q.endpoint, q.lane, q.seq LIMIT $4", db.cfg.Schema)
 	var at queuePlace
@@ -127,9 +139,7 @@ func (db *DB) eachQueued(ctx context.Context, op string, f Filter, due bool, fn 
 			if err := t.send(ctx, func(b *pgx.Batch) {
 				c.args[0], c.args[1], c.args[2], c.args[3] = at.endpoint, at.key, at.seq, n
 				b.Queue(statement, c.args...).Query(func(rows pgx.Rows) (err error) {
-					list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r pendingRow, err error) {
-						return r, row.Scan(&r.endpoint, &r.lane, &r.seq, &r.bytes, &r.epoch, &r.sequence, &r.lsn, &r.at)
-					})
+					list, err = pgx.CollectRows(rows, scanPending)
 					return err
 				})
 			}); err != nil || len(list) == 0 {

@@ -57,6 +57,41 @@ func TestRetryQueuedMakesDue(t *testing.T) {
 	wantIntact(t, db)
 }
 
+// A limit is for the oldest, whatever their keys are, and through more of the log than is looked at in one transaction.
+func TestQueuedOldestFirst(t *testing.T) {
+	db := openLedger(t, nil)
+	p := register(t, db)
+	f := newFeed(t, p)
+	d1, d2, d3, d4 := f.delivery("b", "m/9"), f.delivery("a", "m/5"), f.delivery("b", "m/1"), f.delivery("a", "m/1")
+	f.enqueue(t, all, d1, d2, d3, d4)
+	for _, d := range []*delivery.Delivery{d1, d2, d3, d4} {
+		retryLater(t, p, d)
+	}
+	oldest := Filter{State: Retrying, Oldest: true, Limit: 1}
+	if n, err := db.CountQueued(t.Context(), oldest, true, 100); n != 4 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := db.RetryQueued(t.Context(), oldest); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	wantLanes(t, claim(t, p, "a", 10, 10), "")
+	wantLanes(t, claim(t, p, "b", 10, 10), "b:m/9=1")
+	oldest.Endpoint = "a"
+	if n, left, err := db.DiscardQueued(t.Context(), oldest); n != 1 || left != 0 || err != nil {
+		t.Fatal(n, left, err)
+	}
+	wantStates(t, db, Filter{}, "1:retrying 2:discarded 3:retrying 4:retrying")
+	// One that a process has in hand is left, and counts for nothing.
+	if n, left, err := db.DiscardQueued(t.Context(), Filter{Oldest: true, Limit: 2}); n != 2 || left != 1 || err != nil {
+		t.Fatal(n, left, err)
+	}
+	wantStates(t, db, Filter{}, "1:retrying 2:discarded 3:discarded 4:discarded")
+	if n, left, err := db.DiscardQueued(t.Context(), Filter{Oldest: true, Limit: 5}); n != 0 || left != 1 || err != nil {
+		t.Fatal(n, left, err)
+	}
+	wantIntact(t, db)
+}
+
 func TestDiscardQueued(t *testing.T) {
 	db := openLedger(t, nil)
 	p := register(t, db)

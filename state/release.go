@@ -152,7 +152,7 @@ const pickWaiting = `SELECT w.endpoint, w.lane, w.seq, w.bytes, w.priority, w.ep
 	FROM {schema}.waiting w %s WHERE %s ORDER BY w.due LIMIT $1 FOR UPDATE OF w SKIP LOCKED`
 
 // openLanesFor makes lanes, or locks them and raises their priority; it notes what comes back into them, see
-// the column back.
+// the column back: null for what comes to their end.
 const openLanesFor = `INSERT INTO {schema}.lane AS l (endpoint, key, due, priority, back)
 	SELECT u.endpoint, u.key, now(), max(u.priority), min(u.seq)
 	FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[]) u (endpoint, key, priority, seq)

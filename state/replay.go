@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walhook/delivery"
 )
 
 // replayWindow is how many rows of the log are looked at in one transaction at most, where what a filter selects is rare.
@@ -15,25 +17,26 @@ const replayWindow = 20_000
 // replayed is what is to be known of a delivery that is sent again.
 type replayed struct {
 	laneKey
-	seq   int64
-	day   time.Time
-	id    string
-	bytes int64
+	seq      int64
+	day      time.Time
+	id       string
+	bytes    int64
+	priority delivery.Priority // of its rule
 }
 
 // selectDelivered reads the next window of the log: deliveries whose last attempt succeeded, without those that wait to be sent again already
 // or come again later, as they were replayed before. It ends with the seq up to which it looked.
 const selectDelivered = `
 WITH looked AS MATERIALIZED (
-	SELECT d.seq, d.day, d.id, d.endpoint, d.lane, octet_length(d.body) AS bytes, d.epoch, d.sequence FROM {schema}.delivery d
+	SELECT d.seq, d.day, d.id, d.endpoint, d.lane, d.op, octet_length(d.body) AS bytes, d.rule, d.epoch, d.sequence FROM {schema}.delivery d
 	WHERE %s ORDER BY d.seq LIMIT %s
 )
-SELECT d.seq, d.day, d.id, d.endpoint, d.lane, d.bytes, (SELECT max(seq) FROM looked) FROM looked d
+SELECT d.seq, d.day, d.id, d.endpoint, d.lane, d.bytes, d.rule, (SELECT max(seq) FROM looked) FROM looked d
 WHERE %s
 	AND NOT EXISTS (SELECT FROM {schema}.delivery n WHERE n.id = d.id AND n.seq > d.seq AND n.day >= d.day
 		AND (EXISTS (SELECT FROM {schema}.queue q WHERE q.endpoint = n.endpoint AND q.lane = n.lane AND q.seq = n.seq) OR %s))
 UNION ALL
-SELECT max(seq), NULL, NULL, NULL, NULL, NULL, max(seq) FROM looked
+SELECT max(seq), NULL, NULL, NULL, NULL, NULL, NULL, max(seq) FROM looked
 ORDER BY 1, 2 NULLS LAST`
 
 // Which deliveries are replayed: those that were delivered, or those of rules in test mode that were never sent.
@@ -86,7 +89,7 @@ func (db *DB) eachDelivered(ctx context.Context, op string, f Filter, fn func(co
 				if err := t.send(ctx, func(b *pgx.Batch) {
 					f.byID(b)
 					b.Queue(statement, append(args[:n:n], rest.After, window)...).Query(func(rows pgx.Rows) (err error) {
-						list, looked, err = collectReplayed(rows)
+						list, looked, err = f.collectReplayed(rows)
 						return err
 					})
 				}); err != nil {
@@ -156,6 +159,7 @@ func (f Filter) replayStatement() (string, []any) {
 		later := Filter{Until: f.Until, Before: f.Before}.selectLogged("n", args) // all else it has in common with d
 		which, again, args = fmt.Sprintf(wasDelivered, "d", f.Status), later.where()+" AND "+fmt.Sprintf(wasDelivered, "n", f.Status), later.args
 	}
+	which += " AND " + noTest
 	after := len(args) + 1
 	return fmt.Sprintf(selectDelivered, c.where()+" AND d.seq > $"+itoa(after), "$"+itoa(after+1), which, again), args
 }
@@ -177,17 +181,17 @@ func (f Filter) selectLogged(row string, args []any) conditions {
 	return c
 }
 
-func collectReplayed(rows pgx.Rows) (list []replayed, looked int64, err error) {
+func (f Filter) collectReplayed(rows pgx.Rows) (list []replayed, looked int64, err error) {
 	var d replayed
 	var seq, bytes, upTo *int64
 	var day *time.Time
-	var id, endpoint, lane *string
-	_, err = pgx.ForEachRow(rows, []any{&seq, &day, &id, &endpoint, &lane, &bytes, &upTo}, func() error {
+	var id, endpoint, lane, rule *string
+	_, err = pgx.ForEachRow(rows, []any{&seq, &day, &id, &endpoint, &lane, &bytes, &rule, &upTo}, func() error {
 		if upTo != nil {
 			looked = *upTo
 		}
 		if id != nil {
-			d.seq, d.day, d.id, d.laneKey, d.bytes = *seq, *day, *id, laneKey{*endpoint, *lane}, *bytes
+			d.seq, d.day, d.id, d.laneKey, d.bytes, d.priority = *seq, *day, *id, laneKey{*endpoint, *lane}, *bytes, f.Priorities[*rule]
 			list = append(list, d)
 		}
 		return nil
@@ -214,7 +218,7 @@ func (db *DB) replay(ctx context.Context, t *transaction, list []replayed) ([]re
 		SELECT endpoint, lane, seq, (now() AT TIME ZONE 'UTC')::date, bytes FROM logged`
 	seqs, days, lanes, y := make([]int64, len(list)), make([]time.Time, len(list)), make([]deadLetter, len(list)), tally{}
 	for i, d := range list {
-		seqs[i], days[i], lanes[i].laneKey = d.seq, d.day, d.laneKey
+		seqs[i], days[i], lanes[i].laneKey, lanes[i].priority = d.seq, d.day, d.laneKey, d.priority
 		u := y.at(d.endpoint)
 		u.Pending, u.PendingBytes = u.Pending+1, u.PendingBytes+d.bytes
 	}

@@ -49,7 +49,11 @@ func (p *Process) Run(ctx context.Context) error {
 	})
 	wg.Go(func() {
 		p.upkeep(ctx)
-		every(ctx, upkeepEvery, func() { p.upkeep(ctx) })
+		every(ctx, upkeepEvery, func() {
+			p.upkeep(ctx)
+			_, err := p.db.Recount(ctx) // not at the start: it reads the whole queue, of which others have just begun to claim
+			p.trace("recount the queue", err)
+		})
 	})
 	defer cancel() // runs before the wait
 	return p.keepLease(ctx)
@@ -88,15 +92,13 @@ func (p *Process) keepLease(ctx context.Context) error {
 	}
 }
 
-// upkeep looks after the partitions, and after sizes that someone has changed by hand.
+// upkeep looks after the partitions.
 func (p *Process) upkeep(ctx context.Context) {
 	made, err := p.db.AddPartitions(ctx)
 	p.trace("add partitions", err)
 	if f := p.db.cfg.Trace.Partitions; f != nil && made > 0 {
 		f(made)
 	}
-	_, err = p.db.Recount(ctx)
-	p.trace("recount the queue", err)
 	p.trace("drop old gaps", p.db.dropGaps(ctx))
 	dropped, log, err := p.db.DropPartitions(ctx)
 	p.trace("drop partitions", err)

@@ -134,13 +134,11 @@ func (db *DB) FlushStatistics(ctx context.Context) error {
 	err := db.transact(ctx, "write statistics", func(t *transaction) error {
 		return t.send(ctx, func(b *pgx.Batch) {
 			b.Queue("SET LOCAL synchronous_commit = off")
-			for _, name := range slices.Sorted(maps.Keys(endpoints)) {
-				c := endpoints[name]
-				b.Queue(db.sql(countEndpoint), name, c.delivered, c.failed, c.dead, c.discarded, orNull(c.success), orNull(c.failure), c.message)
+			if len(endpoints) > 0 {
+				b.Queue(db.sql(countEndpoints), endpointColumns(endpoints)...)
 			}
-			for _, name := range slices.Sorted(maps.Keys(rules)) {
-				c := rules[name]
-				b.Queue(db.sql(countRule), name, c.matched, c.parked, orNull(c.match), orNull(c.parkedTime), c.message, c.sampled, c.ignored, c.dropped)
+			if len(rules) > 0 {
+				b.Queue(db.sql(countRules), ruleColumns(rules)...)
 			}
 		})
 	})
@@ -151,18 +149,54 @@ func (db *DB) FlushStatistics(ctx context.Context) error {
 	return err
 }
 
-const countEndpoint = `INSERT INTO {schema}.endpoint AS e (name, delivered, failed_attempts, dead, discarded, last_success_at, last_error_at, last_error)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7::timestamptz IS NOT NULL THEN $8::text END)
+// countEndpoints and countRules add columns of counts up, in the order of names: a statement for each of many would cost ten times as much.
+const countEndpoints = `INSERT INTO {schema}.endpoint AS e (name, delivered, failed_attempts, dead, discarded, last_success_at, last_error_at, last_error)
+	SELECT u.name, u.delivered, u.failed, u.dead, u.discarded, u.success, u.failure, CASE WHEN u.failure IS NOT NULL THEN u.message END
+	FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[], $8::text[])
+		u (name, delivered, failed, dead, discarded, success, failure, message)
 	ON CONFLICT (name) DO UPDATE SET delivered = e.delivered + excluded.delivered, failed_attempts = e.failed_attempts + excluded.failed_attempts,
 		dead = e.dead + excluded.dead, discarded = e.discarded + excluded.discarded,
 		last_success_at = greatest(e.last_success_at, excluded.last_success_at), last_error_at = greatest(e.last_error_at, excluded.last_error_at),
 		last_error = CASE WHEN excluded.last_error_at >= coalesce(e.last_error_at, '-infinity') THEN excluded.last_error ELSE e.last_error END`
 
-const countRule = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error, sampled, ignored, dropped)
-	VALUES ($1, $2, $3, $4, $5, CASE WHEN $5::timestamptz IS NOT NULL THEN $6::text END, $7, $8, $9)
+const countRules = `INSERT INTO {schema}.rule AS r (name, matched, parked, last_match_at, last_parked_at, last_error, sampled, ignored, dropped)
+	SELECT u.name, u.matched, u.parked, u.match, u.failure, CASE WHEN u.failure IS NOT NULL THEN u.message END, u.sampled, u.ignored, u.dropped
+	FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])
+		u (name, matched, parked, match, failure, message, sampled, ignored, dropped)
 	ON CONFLICT (name) DO UPDATE SET matched = r.matched + excluded.matched, sampled = r.sampled + excluded.sampled, ignored = r.ignored + excluded.ignored, dropped = r.dropped + excluded.dropped, parked = r.parked + excluded.parked,
 		last_match_at = greatest(r.last_match_at, excluded.last_match_at), last_parked_at = greatest(r.last_parked_at, excluded.last_parked_at),
 		last_error = CASE WHEN excluded.last_parked_at >= coalesce(r.last_parked_at, '-infinity') THEN excluded.last_error ELSE r.last_error END`
+
+func endpointColumns(counts map[string]*endpointCount) []any {
+	names := slices.Sorted(maps.Keys(counts))
+	numbers, times, messages := newColumns[int64](4, len(names)), newColumns[*time.Time](2, len(names)), make([]string, len(names))
+	for i, name := range names {
+		c := counts[name]
+		numbers[0][i], numbers[1][i], numbers[2][i], numbers[3][i] = c.delivered, c.failed, c.dead, c.discarded
+		times[0][i], times[1][i], messages[i] = orNull(c.success), orNull(c.failure), c.message
+	}
+	return []any{names, numbers[0], numbers[1], numbers[2], numbers[3], times[0], times[1], messages}
+}
+
+func ruleColumns(counts map[string]*ruleCount) []any {
+	names := slices.Sorted(maps.Keys(counts))
+	numbers, times, messages := newColumns[int64](5, len(names)), newColumns[*time.Time](2, len(names)), make([]string, len(names))
+	for i, name := range names {
+		c := counts[name]
+		numbers[0][i], numbers[1][i], numbers[2][i], numbers[3][i], numbers[4][i] = c.matched, c.parked, c.sampled, c.ignored, c.dropped
+		times[0][i], times[1][i], messages[i] = orNull(c.match), orNull(c.parkedTime), c.message
+	}
+	return []any{names, numbers[0], numbers[1], times[0], times[1], messages, numbers[2], numbers[3], numbers[4]}
+}
+
+// newColumns makes n columns of so many values.
+func newColumns[T any](n, rows int) [][]T {
+	all := make([][]T, n)
+	for i := range all {
+		all[i] = make([]T, rows)
+	}
+	return all
+}
 
 // putBack adds counts that could not be written to those that came meanwhile.
 func (s *statistics) putBack(endpoints map[string]*endpointCount, rules map[string]*ruleCount) {

@@ -147,7 +147,7 @@ func torture(t *testing.T, total int, disturb func(context.Context, *DB)) {
 	look := open(t, Config{DSN: db.cfg.DSN}) // before sessions are ended
 	l := &ledger{t: t, sending: map[laneKey]int64{}, ended: map[laneKey]int64{}, sent: map[string]int{}}
 	endpoints := []string{"a", "b", "one"}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	var workers []*worker

@@ -25,7 +25,7 @@ type logged struct {
 const (
 	loggedWindow = `SELECT d.seq, d.day, d.endpoint, d.epoch, d.sequence, NOT d.again, d.late, d.commit_lsn::text, q.seq IS NOT NULL
 		FROM {schema}.delivery d LEFT JOIN {schema}.queue q ON q.endpoint = d.endpoint AND q.lane = d.lane AND q.seq = d.seq AND q.day = d.day
-		WHERE d.seq > $1 AND d.seq <= $2 AND d.day >= $4 AND ($3 = '' OR d.endpoint = $3) ORDER BY d.seq`
+		WHERE d.seq > $1 AND d.seq <= $2 AND d.day >= $4 AND ($3 = '' OR d.endpoint = $3) AND ` + noTest + ` ORDER BY d.seq`
 	waitingWindow   = `SELECT seq FROM {schema}.waiting WHERE seq > $1 AND seq <= $2`
 	deadWindow      = `SELECT seq FROM {schema}.dead_letter WHERE seq > $1 AND seq <= $2`
 	deliveredWindow = `SELECT seq FROM {schema}.attempt WHERE seq > $1 AND seq <= $2 AND result = 'delivered'`

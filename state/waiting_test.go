@@ -379,17 +379,20 @@ func TestReleaseConcurrently(t *testing.T) {
 			}
 		})
 	}
+	slowest := 4 * time.Millisecond // of the batches, since what waits for less is sent before another of its key comes
 	for n := range total / 4 {
 		var batch []*delivery.Delivery
+		began := time.Now()
 		for i := range 4 {
 			lane := fmt.Sprintf("m/%d", (n*7+i*3)%11)
 			d := f.debounced("a", lane, fmt.Sprint("r", i%2))
-			if d.Wait = time.Duration(i*15) * time.Millisecond; i == 0 {
+			if d.Wait = time.Duration(i) * 4 * slowest; i == 0 {
 				d.Rule = "prompt"
 			}
 			batch = append(batch, d)
 		}
 		f.enqueue(t, none, batch...)
+		slowest = max(slowest, min(time.Since(began), time.Second))
 	}
 	close(done)
 	deadline := time.Now().Add(30 * time.Second)

@@ -396,6 +396,11 @@ func TestAPIAudit(t *testing.T) {
 	}
 	f.ask("POST", "/api/v1/deliveries/retry", `{"endpoint": "erp", "confirm": true}`, nil)
 	f.ask("POST", "/api/v1/endpoints/erp/pause", `{}`, nil)
+	f.desk.err = errors.New("not on record")
+	if status, _, _ := f.ask("POST", "/api/v1/endpoints/erp/send-test", "", nil); status == 200 || len(f.audits) != 3 || f.audits[2].Done != 1 || f.audits[2].Err == nil {
+		t.Errorf("a test that was sent: %d, %+v", status, f.audits)
+	}
+	f.audits = f.audits[:min(len(f.audits), 2)]
 	f.desk.err = &Refusal{409, "queue_full", "no room", ""}
 	status, answer, _ := f.ask("POST", "/api/v1/parked/retry", `{"rule": "r", "confirm": true}`, nil)
 	if before, _ := answer["done_before"].(map[string]any); status != 409 || codeOf(answer) != "queue_full" || before["done"] != 7.0 {

@@ -8,7 +8,48 @@ import (
 // ImagesState is what is kept of rows: values before a change are taken from there for the tables in [images].
 type ImagesState struct {
 	Bytes  int64        `json:"bytes"` // on disk, with the index
+	Rows   int64        `json:"rows"`  // roughly: by the statistics of the table, which lag
 	Tables []ImageState `json:"tables"`
+	Counts *ImageCounts `json:"counts,omitempty"` // of the process that answers; nil when none does
+}
+
+// ImageCounts are what a process has done with images since it started.
+type ImageCounts struct {
+	Found   int64 `json:"found"`   // rows before a change that an image told of
+	Missing int64 `json:"missing"` // rows before a change that had no image
+	Written int64 `json:"written"` // images that were written or removed
+	Filled  int64 `json:"filled"`  // rows that were read to fill tables
+}
+
+var (
+	imagesBytes   = gauge("images_bytes", "Size of the row images on disk, with their index.")
+	imagesRows    = gauge("images_rows", "Row images kept, roughly: by the statistics of their table, which lag behind.")
+	imagesFilling = gauge("images_filling", "1 while some rows of the table may have no image: what was before their first change is not known.", "table")
+	imagesFound   = counter("images_found_total", "Rows before a change that were found among the images.")
+	imagesMissing = counter("images_missing_total", "Rows before a change that had no image: rules that read values before it park the event.")
+	imagesWritten = counter("images_written_total", "Row images written or removed.")
+	imagesFilled  = counter("images_filled_total", "Rows that were read to fill the images of a table.")
+)
+
+// imageFamilies are the metrics of images.
+var imageFamilies = []family{imagesBytes, imagesRows, imagesFilling, imagesFound, imagesMissing, imagesWritten, imagesFilled}
+
+// collect sends the figures; none when no images are kept.
+func (s *ImagesState) collect(send func(f family, v float64, labels ...string)) {
+	if s == nil {
+		return
+	}
+	send(imagesBytes, float64(s.Bytes))
+	send(imagesRows, float64(s.Rows))
+	for i := range s.Tables {
+		send(imagesFilling, truth(s.Tables[i].Filled.IsZero()), s.Tables[i].Schema+"."+s.Tables[i].Table)
+	}
+	if c := s.Counts; c != nil {
+		send(imagesFound, float64(c.Found))
+		send(imagesMissing, float64(c.Missing))
+		send(imagesWritten, float64(c.Written))
+		send(imagesFilled, float64(c.Filled))
+	}
 }
 
 // ImageState is how far the images of one table have come.

@@ -100,7 +100,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- f.desc
 	}
-	for _, f := range slices.Concat(slotFamilies, queueFamilies, logFamilies, flowFamilies, windowFamilies, scheduleFamilies, configFamilies, relatedFamilies, noticeFamilies, jobFamilies, resyncFamilies) {
+	for _, f := range slices.Concat(slotFamilies, queueFamilies, logFamilies, flowFamilies, windowFamilies, scheduleFamilies, configFamilies, relatedFamilies, noticeFamilies, jobFamilies, resyncFamilies, imageFamilies) {
 		ch <- f.desc
 	}
 }
@@ -150,6 +150,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	d.collectNotices(send)
 	d.collectJobs(send)
 	d.collectResync(send)
+	d.Images.collect(send)
 	for _, e := range d.Endpoints {
 		e.Queue.collect(send, e.Name)
 		e.FlowState.collect(send, e.Name, d.At)

@@ -50,7 +50,12 @@ func (c *Catalog) Model(name string) *Model { return c.models[name] }
 func (c *Catalog) Tableless(model string) bool { return c.tableless[model] }
 
 // ModelOf finds the model that is stored in a table; nil when there is none.
-func (c *Catalog) ModelOf(t *Table) *Model { return c.byTable[t] }
+func (c *Catalog) ModelOf(t *Table) *Model {
+	if m := c.byTable[t]; m != nil || t == nil {
+		return m
+	}
+	return c.byTable[c.tables[tableName{t.Schema, t.Name}]] // what a kept table refers to is of an earlier catalog, see [Catalog.Keeping]
+}
 
 // Column finds a column of the table; nil when there is none.
 func (t *Table) Column(name string) *Column { return t.columns[name] }

@@ -109,8 +109,14 @@ func TestAPIAtWork(t *testing.T) {
 	if code, answer := s.ask(t, "GET", "/api/v1/endpoints/erp", ""); code != 200 || answer["paused"] != true || answer["paused_reason"] != "lunch" {
 		t.Errorf("%d %v", code, answer)
 	}
-	if code, answer := s.ask(t, "POST", "/api/v1/endpoints/erp/send-test", `{}`); code != 200 || answer["result"] != "delivered" {
-		t.Errorf("a test to a paused endpoint: %d %v", code, answer)
+	code, test := s.ask(t, "POST", "/api/v1/endpoints/erp/send-test", `{}`)
+	if code != 200 || test["result"] != "delivered" {
+		t.Errorf("a test to a paused endpoint: %d %v", code, test)
+	}
+	id, _ := test["id"].(string)
+	code, shown := s.ask(t, "GET", "/api/v1/deliveries/"+id, "")
+	if attempts, _ := shown["attempt_log"].([]any); code != 200 || shown["state"] != "test" || shown["op"] != "test" || shown["endpoint"] != "erp" || fmt.Sprint(shown["body"]) != fmt.Sprint(test["body"]) || len(attempts) != 1 {
+		t.Errorf("the test is not on record: %d %v", code, shown)
 	}
 	if code, answer := s.ask(t, "POST", "/api/v1/endpoints/erp/resume", ""); code != 200 || answer["changed"] != true {
 		t.Errorf("%d %v", code, answer)

@@ -284,6 +284,7 @@ var volatile = map[string]bool{
 	"last_error_at": true, "last_error": true, "last_success_at": true, "connected_since": true, "last_message_at": true, "slot_checked_at": true, "reasons": true, "slot_alarms": true, "headroom_bytes": true,
 	"last_commit_at": true, "reason": true, "status": true, "class": true, "failing_since": true, "open": true, "Content-Length": true, "asked_at": true, "received": true, "handled": true, "confirmed": true, "end": true,
 	"wal_status": true, "remedy": true, "late": true, "updated_at": true, "last_match_at": true, "begun_at": true, "moved_at": true, "after": true, "waits": true, "error": true,
+	"slot_inactive_since": true, // which servers tell from PostgreSQL 17 on
 }
 
 // shown is an answer as the docs show it: lists cut to their first entry, and names of this machine and this test replaced.

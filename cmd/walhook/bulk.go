@@ -63,7 +63,9 @@ func (b *bulk) filter(cmd *cobra.Command, ids []string) (state.Filter, error) {
 		return state.Filter{}, usagef("", "--yes and --preview contradict each other")
 	}
 	b.flags.IDs = ids
-	return filterOf(b.flags.Selection, time.Now())
+	f, err := filterOf(b.flags.Selection, time.Now())
+	f.Oldest = f.Limit > 0
+	return f, err
 }
 
 // run counts, asks, and does what was meant. verb is what is done to things: "queued again".

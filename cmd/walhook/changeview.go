@@ -47,6 +47,7 @@ type viewer struct {
 	catalog *catalog.Catalog
 	logins  map[int64]string
 	lang    string
+	images  map[string]bool // tables that images are kept of, as schema.table
 }
 
 // untold are columns that Odoo writes by itself.
@@ -72,9 +73,9 @@ func (v *viewer) view(tx *cdc.Tx, c *cdc.Change) *changeView {
 	}
 	switch {
 	case c.Op == cdc.Write && c.Before.Image != cdc.ImageFull:
-		out.Note = "no values before: " + noBefore(c)
+		out.Note = "no values before: " + v.noBefore(c)
 	case c.Op == cdc.Unlink && c.Before.Image != cdc.ImageFull:
-		out.Note = "no values: " + noBefore(c)
+		out.Note = "no values: " + v.noBefore(c)
 	}
 	out.Changes, out.Values = map[string]valuePair{}, map[string]any{}
 	for i, column := range c.Rel.Columns {
@@ -115,7 +116,11 @@ func (v *viewer) view(tx *cdc.Tx, c *cdc.Change) *changeView {
 }
 
 // noBefore says why there is no old row, and what gives one.
-func noBefore(c *cdc.Change) string {
+func (v *viewer) noBefore(c *cdc.Change) string {
+	switch {
+	case v.images[c.Rel.String()] && c.Rel.Identity != 'f':
+		return "[images] keeps the rows of " + c.Rel.Name + ", and walhook run takes what was before from there; tail, which reads by itself, has none of them"
+	}
 	switch c.Rel.Identity {
 	case 'f':
 		return "the row was written before REPLICA IDENTITY FULL took effect"

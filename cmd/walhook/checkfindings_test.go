@@ -55,12 +55,11 @@ type provocation struct {
 // unprovoked are findings that take a server older than those at hand, or a standby of PostgreSQL 17; cdc's TestPreflight has them.
 var unprovoked = map[string]string{
 	"server_too_old": "PostgreSQL 11",
-	"partitioned":    "PostgreSQL 12",
-	"messages":       "PostgreSQL 13",
+	"messages":       "PostgreSQL 13", // on 12 and 13: testdata/script/messages.txtar
 
 	// Also in internal/survival, where there is such a standby.
 	"failover_slot": "TestFailoverSlot", "failover_copy": "TestFailoverSlot", "failover_ahead": "TestFailoverSlot", "failover_waits": "TestFailoverSlot",
-	"failover_primary": "a standby", "slot_synced": "a standby", "standby_feedback": "a standby",
+	"failover_primary": "a standby", "slot_synced": "a standby",
 }
 
 const checkConfig = `
@@ -86,6 +85,15 @@ endpoint = "erp"
 
 func tableRule(table, on string) string {
 	return "[[rules]]\nname = \"r_" + table + "\"\ntable = \"" + table + "\"\non = [\"" + on + "\"]\nendpoint = \"erp\"\n"
+}
+
+// olderThan and sinceVersion say that the server is older than a major version, or of that one or a later one.
+func olderThan(major int) func(*site) bool {
+	return func(s *site) bool { return s.server.Major() < major }
+}
+
+func sinceVersion(major int) func(*site) bool {
+	return func(s *site) bool { return s.server.Major() >= major }
 }
 
 // nothing follows remedies that another one in the same phase has followed already.
@@ -123,7 +131,7 @@ func checkCases() []checkCase {
 			}},
 		},
 		{
-			name: "tables", since: 15, // column lists and row filters
+			name: "tables",
 			config: checkConfig + tableRule("t_full", "write") + tableRule("t_nothing", "create") + tableRule("t_index", "create") + tableRule("t_cols", "create") +
 				tableRule("t_filter", "create") + tableRule("t_part", "create") + tableRule("shop.item", "create"),
 			before: func(s *site) {
@@ -134,17 +142,25 @@ func checkCases() []checkCase {
 					CREATE TABLE t_cols (id int PRIMARY KEY, v text); CREATE TABLE t_filter (id int PRIMARY KEY);
 					CREATE TABLE t_part (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE t_part_1 PARTITION OF t_part FOR VALUES FROM (0) TO (9);
 					CREATE TABLE t_extra (id int PRIMARY KEY); CREATE TABLE t_loose (a int);
-					GRANT SELECT ON ir_model, ir_model_fields, ir_model_fields_selection, ir_config_parameter, ir_module_module TO $ROLE;
-					CREATE PUBLICATION walhook FOR TABLE t_cols (id), t_filter WHERE (id > 0), t_part, t_extra, t_loose WITH (publish = 'insert, update, delete')`)
+					GRANT SELECT ON ir_model, ir_model_fields, ir_model_fields_selection, ir_config_parameter, ir_module_module TO $ROLE`)
+				published := "t_cols (id), t_filter WHERE (id > 0), t_part, "
+				switch major := s.server.Major(); {
+				case major < 13:
+					published = "t_cols, t_filter, "
+				case major < 15:
+					published = "t_cols, t_filter, t_part, "
+				}
+				s.owner("CREATE PUBLICATION walhook FOR TABLE " + published + "t_extra, t_loose WITH (publish = 'insert, update, delete')")
 			},
 			phases: [][]provocation{{
 				{code: "writes_fail", says: "t_loose", follow: bySQL},
 				{code: "identity", says: `ALTER TABLE ONLY "public"."t_full" REPLICA IDENTITY FULL`, follow: bySQL},
 				{code: "identity_unusable", says: "t_nothing", follow: bySQL},
 				{code: "identity_index", says: "over name", follow: bySQL},
-				{code: "column_list", says: "t_cols", follow: bySetup},
-				{code: "row_filter", says: "t_filter", follow: bySetup},
-				{code: "via_root", says: "t_part", follow: bySQL},
+				{code: "partitioned", unless: sinceVersion(13), says: "t_part", follow: func(s *site, _ finding) { s.amend(`"t_part"`, `"t_part_1"`) }},
+				{code: "column_list", unless: olderThan(15), says: "t_cols", follow: bySetup},
+				{code: "row_filter", unless: olderThan(15), says: "t_filter", follow: bySetup},
+				{code: "via_root", unless: olderThan(13), says: "t_part", follow: bySQL},
 				{code: "publication_operations", follow: bySQL},
 				{code: "publication_extra", says: "t_extra", follow: bySetup},
 				{code: "not_published", says: "t_full", follow: bySetup},
@@ -153,17 +169,19 @@ func checkCases() []checkCase {
 			}},
 		},
 		{
-			name: "publications", since: 15, config: checkConfig + tableRule("t", "create"),
+			name: "publications", config: checkConfig + tableRule("t", "create"),
 			before: func(s *site) {
 				s.owner("CREATE SCHEMA shop; CREATE TABLE t (id int PRIMARY KEY)")
-				s.super("CREATE PUBLICATION walhook FOR TABLES IN SCHEMA shop")
+				if s.server.Major() < 15 { // no schemas
+					s.walhook("setup", "--dsn", "$SUPER_DSN")
+				}
 			},
 			phases: [][]provocation{{
-				{code: "publication_schemas", says: "shop", follow: func(s *site, _ finding) { s.walhook("setup", "--dsn", "$SUPER_DSN") }},
+				{code: "publication_schemas", unless: olderThan(15), provoke: func(s *site) { s.super("CREATE PUBLICATION walhook FOR TABLES IN SCHEMA shop") }, says: "shop", follow: func(s *site, _ finding) { s.walhook("setup", "--dsn", "$SUPER_DSN") }},
 			}, {
 				{code: "all_tables", says: "others", provoke: func(s *site) { s.super("CREATE PUBLICATION others FOR ALL TABLES") }, follow: bySQL},
 				{code: "publication_all_tables", says: "FOR ALL TABLES", provoke: func(s *site) {
-					s.super("DROP PUBLICATION walhook; CREATE PUBLICATION walhook FOR ALL TABLES")
+					s.super("DROP PUBLICATION IF EXISTS walhook; CREATE PUBLICATION walhook FOR ALL TABLES")
 				}, follow: func(s *site, f finding) {
 					bySQL(s, f)
 					bySetup(s, f)
@@ -227,8 +245,8 @@ func checkCases() []checkCase {
 					again := s.check().find("role_limit") // the database's is a finding of its own
 					bySQL(s, *again)
 				}},
-				{code: "decoding_memory", unless: func(s *site) bool { return s.server.Major() < 13 }, provoke: func(s *site) { s.super("ALTER ROLE $ROLE SET logical_decoding_work_mem = '64kB'") }, follow: bySQL},
-				{code: "failover_version", unless: func(s *site) bool { return s.server.Major() >= cdc.MinFailover },
+				{code: "decoding_memory", unless: olderThan(13), provoke: func(s *site) { s.super("ALTER ROLE $ROLE SET logical_decoding_work_mem = '64kB'") }, follow: bySQL},
+				{code: "failover_version", unless: sinceVersion(cdc.MinFailover),
 					provoke: func(s *site) { s.amend("idle_advance", "failover = true\nidle_advance") }, says: "need 17 or later", follow: func(s *site, _ finding) { s.amend("failover = true\n", "") }},
 				{code: "row_security", provoke: func(s *site) { s.owner("ALTER TABLE sale_order ENABLE ROW LEVEL SECURITY") }, follow: bySQL},
 				{code: "identity_unneeded", provoke: func(s *site) { s.owner("ALTER TABLE res_partner REPLICA IDENTITY FULL") }, follow: bySQL},
@@ -453,6 +471,8 @@ func serverCase() checkCase {
 			{code: "configuration", provoke: func(s *site) { s.amend("[http]", "[source.guard]\nmax_retained = \"1GiB\"\naction = \"stop\"\n[http]") },
 				says: "512.0 MiB", follow: func(s *site, _ finding) { s.amend("1GiB", "256MiB") }},
 			{code: "wal_limit_low", follow: bySQL},
+			{code: "slot_idle_limit", unless: olderThan(18), provoke: func(s *site) { s.set("idle_replication_slot_timeout", "1h") },
+				says: "1h0m0s", follow: bySQL},
 			{code: "state_fsync", follow: bySQL},
 			{code: "slot_blocked", says: `prepared transaction "forgotten"`, follow: nothing},
 			{code: "setup_blocked", says: `prepared transaction "forgotten"`, follow: func(s *site, f finding) {
@@ -527,22 +547,9 @@ func serverCase() checkCase {
 				s.set("max_slot_wal_keep_size", "10GB")
 			}, says: "walhook run --adopt", follow: startOver},
 		}, {
-			{code: "standby", provoke: func(s *site) {
-				ctx := context.Background()
-				if s.server.Major() >= 16 {
-					s.Skip("from PostgreSQL 16 on, a standby streams")
-				}
-				if err := s.server.Stop(ctx); err != nil {
-					s.Fatal(err)
-				}
-				if err := os.WriteFile(filepath.Join(s.server.DataDir(), "standby.signal"), nil, 0o644); err != nil {
-					s.Fatal(err)
-				}
-				if err := s.server.Resume(ctx); err != nil {
-					s.Fatal(err)
-				}
-			}, says: "source.dsn", follow: func(s *site, _ finding) { s.super("SELECT pg_promote()") }},
-			{code: "state_standby", says: "state.dsn", follow: nothing},
+			{code: "state_standby", provoke: (*site).standBy, says: "state.dsn", follow: func(s *site, _ finding) { s.super("SELECT pg_promote()") }},
+			{code: "standby", unless: sinceVersion(cdc.MinStandby), says: "source.dsn", follow: nothing},
+			{code: "standby_feedback", unless: olderThan(cdc.MinStandby), says: "hot_standby_feedback", follow: nothing},
 		}},
 	}
 }
@@ -553,6 +560,21 @@ func (s *site) set(name, value string) {
 	s.super("ALTER SYSTEM SET " + name + " = '" + value + "'")
 	s.super("SELECT pg_reload_conf()")
 	s.await("SELECT current_setting('" + name + "') = '" + value + "'")
+}
+
+// standBy makes the site's own server a standby.
+func (s *site) standBy() {
+	s.Helper()
+	ctx := context.Background()
+	if err := s.server.Stop(ctx); err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.server.DataDir(), "standby.signal"), nil, 0o644); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.server.Resume(ctx); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // segment fills a segment of WAL.

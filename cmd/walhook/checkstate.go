@@ -116,7 +116,7 @@ func (k *checker) sameServer() bool {
 // position compares what the state says of the source with what was found there (invariants 1, 5 and 8).
 func (k *checker) position(ctx context.Context, db *state.DB, facts *cdc.Facts, cat *catalog.Catalog) {
 	c, r := k.cfg, k.report
-	for _, e := range flatten(c.judge(ctx, db, facts, cat)) {
+	for _, e := range flatten(c.tellStoredGap(ctx, db, c.judge(ctx, db, facts, cat))) {
 		if code := standingCode(e); !r.has(code) {
 			r.fault(cdc.SeverityError, code, e, "")
 		}

@@ -58,8 +58,8 @@ func (a *app) deliveriesList() *cobra.Command {
 		Use:   "list [ID…]",
 		Short: "List deliveries, newest first",
 		Long: `list shows what became of deliveries: pending (waits for its first attempt), retrying (failed, and waits for the
-next), dead (will not be tried again by itself), delivered, discarded, again (sent again later under the same id), and parked:
-events whose rule failed to evaluate, so that no delivery exists yet.`,
+next), dead (will not be tried again by itself), delivered, discarded, again (sent again later under the same id), test (of a rule in
+test mode, or sent by walhook endpoints send-test), and parked: events whose rule failed to evaluate, so that no delivery exists yet.`,
 		Example: "  walhook deliveries list --state dead --endpoint erp\n  walhook deliveries list --state dead --class timeout --since 2h --json\n  walhook deliveries list --state parked",
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
@@ -110,7 +110,7 @@ func (a *app) printDeliveries(lines []status.DeliveryLine, limit int) error {
 		if l.Held {
 			name += " (held)"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s/%s\t%d\t%s\t%s\n", l.ID, name, orDash(l.Endpoint), event, l.Model, l.Record, l.Attempts, l.Queued.Format("2006-01-02 15:04:05"), orDash(shorten(l.Reason, 80)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, name, orDash(l.Endpoint), event, orDash(strings.Trim(l.Model+"/"+l.Record, "/")), l.Attempts, l.Queued.Format("2006-01-02 15:04:05"), orDash(shorten(l.Reason, 80)))
 	}
 	if err := table.Flush(); err != nil {
 		return err

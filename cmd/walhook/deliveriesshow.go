@@ -91,6 +91,9 @@ func (a *app) printDetail(d *status.DeliveryDetail, masks func(rel *cdc.Relation
 	if d.Held {
 		what += ", its record waits until it is retried or discarded"
 	}
+	if d.Op == "test" {
+		what += ", sent by walhook endpoints send-test"
+	}
 	if d.Late {
 		what += ", sent again on request"
 	}
@@ -102,9 +105,13 @@ func (a *app) printDetail(d *status.DeliveryDetail, masks func(rel *cdc.Relation
 	row("rule", d.Rule)
 	row("event", d.Event)
 	row("format", d.Format)
-	row("record", d.Model+"/"+d.Record)
-	row("committed", since(now, d.Committed)+fmt.Sprintf(", transaction %d at %s", d.XID, d.LSN))
-	row("queued", since(now, d.Queued))
+	if d.Op == "test" { // it stands for no change of any record
+		row("sent", since(now, d.Committed))
+	} else {
+		row("record", d.Model+"/"+d.Record)
+		row("committed", since(now, d.Committed)+fmt.Sprintf(", transaction %d at %s", d.XID, d.LSN))
+		row("queued", since(now, d.Queued))
+	}
 	if !d.Due.IsZero() {
 		row("due", d.Due.Format("2006-01-02 15:04:05")+" UTC")
 	}

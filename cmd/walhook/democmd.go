@@ -97,7 +97,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	quiet := &app{stdout: io.Discard, stderr: d.app.stderr, env: d.app.env}
-	if err := (&setup{app: quiet, cfg: cfg}).run(ctx, d.odooDSN); err != nil {
+	if err := (&setup{app: quiet, cfg: cfg, out: quiet.stdout}).run(ctx, d.odooDSN); err != nil {
 		return err
 	}
 	log, err := newLogger(d.app.stderr, withDefault(d.app.logLevel, "fatal"), d.app.logFormat)

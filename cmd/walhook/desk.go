@@ -46,7 +46,7 @@ func (c *Config) desk(db *state.DB) *desk {
 				return nil, err
 			}
 			defer closeConn(conn)
-			return c.understand(ctx, conn, false)
+			return c.understand(ctx, conn, false, nil)
 		},
 	}
 }

@@ -74,10 +74,19 @@ func (d *desk) deadJob(action string, f state.Filter) job {
 	return job{noun: "dead letter", sends: action == status.ActionRetry,
 		count: func(ctx context.Context, limit int) (int64, error) { return d.db.CountDead(ctx, f, limit) },
 		run: func(ctx context.Context, progress func(int64)) (out did, err error) {
-			f.Progress, f.Rest = progress, &out.rest
+			f.Progress, f.Rest, f.Priorities = progress, &out.rest, d.cfg.priorities()
 			out.done, err = work(ctx, f)
 			return out, err
 		}}
+}
+
+// priorities are those of the rules as they are now: what is sent again goes by them.
+func (c *Config) priorities() map[string]delivery.Priority {
+	all := make(map[string]delivery.Priority, len(c.Rules))
+	for i := range c.Rules {
+		all[c.Rules[i].Name] = c.Rules[i].Ranked()
+	}
+	return all
 }
 
 func (d *desk) waitingJob(action string, f state.Filter) job {
@@ -138,7 +147,7 @@ func (d *desk) replayJob(f state.Filter) job {
 	return job{noun: noun, sends: true, rests: true,
 		count: func(ctx context.Context, limit int) (int64, error) { return d.db.CountDelivered(ctx, f, limit) },
 		run: func(ctx context.Context, progress func(int64)) (out did, err error) {
-			f.Progress = progress
+			f.Progress, f.Priorities = progress, d.cfg.priorities()
 			out.done, out.rest, err = d.db.Replay(ctx, f)
 			return out, err
 		}}

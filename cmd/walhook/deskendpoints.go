@@ -164,9 +164,20 @@ func (d *desk) SendTest(ctx context.Context, name, event string, body []byte) (*
 	if err != nil {
 		return nil, err
 	}
-	return &status.TestResult{
+	result := &status.TestResult{
 		ID: test.ID, Endpoint: name, Event: test.Event, Result: o.Result, Reason: o.Reason, Body: asRaw(test.Body), Attempt: status.LineOfAttempt(o.Attempt, o.Result, o.Reason),
-	}, nil
+	}
+	if err := d.logTest(ctx, &o); err != nil {
+		return result, environmentError(fmt.Errorf("the test was sent (%s), and could not be put on record: %w", o.Result, err), "")
+	}
+	return result, nil
+}
+
+// logTest puts a test on record, also when whoever asked for it has gone meanwhile: it was sent.
+func (d *desk) logTest(ctx context.Context, o *delivery.Outcome) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return d.db.LogTest(ctx, o)
 }
 
 // mayTest makes sure that this is no copy whose tests would reach production's receivers (invariant 5). A state that belongs to nothing yet tells
@@ -196,7 +207,13 @@ func (d *desk) Verify(ctx context.Context, name, address string, send bool) (*de
 			return nil, err
 		}
 	}
-	return delivery.Prober{Version: currentBuild().Version, Send: send}.Probe(ctx, name, c), nil
+	probe := delivery.Prober{Version: currentBuild().Version, Send: send}.Probe(ctx, name, c)
+	for i := range probe.Tests {
+		if err := d.logTest(ctx, &probe.Tests[i]); err != nil {
+			probe.Findings = append(probe.Findings, delivery.Finding{Check: delivery.CheckAnswer, Severity: delivery.FindingWarning, Message: fmt.Sprintf("the test could not be put on record: %v", err)})
+		}
+	}
+	return probe, nil
 }
 
 // noCopy refuses only what is known to be a copy: a request without an event may be made before there is a state, or while the source is away.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,8 @@ sent, what came back and how long each step took. It waits for no queue, is not 
 also while the endpoint is paused.
 
 The event is marked as a test: its type is walhook.test, it carries the header Webhook-Test: true and an id that no delivery has
-(test_…), and it has no number in the endpoint's sequence. It is not logged. Nothing is sent from a copy of the database.
+(test_…), and it has no number in the endpoint's sequence. It is on record with its attempt (walhook deliveries list --state test, and show), and is
+never sent again. Nothing is sent from a copy of the database.
 
 The status is 0 when the receiver took it, and 1 when a delivery would have failed.`,
 		Example: "  walhook endpoints send-test erp\n  walhook endpoints send-test erp --event sale.order.confirmed --body order.json\n  walhook endpoints send-test erp --json | jq .attempt.phases_ms",
@@ -34,16 +36,16 @@ The status is 0 when the receiver took it, and 1 when a delivery would have fail
 				return err
 			}
 			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
-				result, err := cfg.desk(db).SendTest(cmd.Context(), args[0], event, body)
-				if err != nil {
-					return err
+				result, failed := cfg.desk(db).SendTest(cmd.Context(), args[0], event, body)
+				if result == nil {
+					return failed
 				}
 				if asJSON {
 					err = a.printJSON(result)
 				} else {
 					err = a.printTest(result)
 				}
-				if err == nil && result.Result != delivery.Delivered {
+				if err = errors.Join(err, failed); err == nil && result.Result != delivery.Delivered {
 					return errQuiet(exitFailed)
 				}
 				return err

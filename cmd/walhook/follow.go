@@ -22,11 +22,13 @@ func (p *pipeline) follow(ctx context.Context) *member {
 		p.metadata.again()
 		return nil
 	case next == nil:
+		p.metadata.later(len(p.survey.kept) > 0)
 		p.log.Debug().Dur("took_ms", time.Since(began)).Msg("the database's metadata has changed in nothing that rules depend on")
 		return nil
 	}
-	p.noteUnfit(p.survey.unfit, next.survey.unfit)
+	p.noteUnfit(p.survey.unfit, next.survey)
 	p.terms = next.terms
+	p.metadata.later(len(p.survey.kept) > 0)
 	p.log.Info().Int("rules", len(next.cfg.Rules)).Int("unfit", len(next.survey.unfit)).Dur("took_ms", time.Since(began)).Msg("the database's metadata has changed: the rules were compiled anew")
 	return next
 }
@@ -40,7 +42,7 @@ func (p *pipeline) followed(ctx context.Context) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.cfg.understand(ctx, conn, true)
+	s, err := p.cfg.understand(ctx, conn, true, p.survey)
 	closeConn(conn)
 	if err != nil || s.sum == p.survey.sum && sameUnfit(s.unfit, p.survey.unfit) {
 		return nil, err
@@ -57,14 +59,16 @@ func sameUnfit(a, b []*rules.Unfit) bool {
 }
 
 // noteUnfit logs which rules do not fit any more, and which do again, and tells the status pages.
-func (p *pipeline) noteUnfit(before, now []*rules.Unfit) {
-	was, is := unfitOf(before), unfitOf(now)
-	for _, u := range now {
+func (p *pipeline) noteUnfit(before []*rules.Unfit, now *survey) {
+	was, is := unfitOf(before), unfitOf(now.unfit)
+	for _, u := range now.unfit {
 		if was[u.Name] == is[u.Name] {
 			continue
 		}
 		event := p.log.Error().Str("rule", u.Name).Str("error", u.Error())
-		if u.Parks {
+		if now.kept[u.Name] {
+			event.Str("hint", orElse(u.Hint(), "correct the rule")).Msg("the table of a rule is gone: what was written to it before is sent, and what is written when it is back")
+		} else if u.Parks {
 			event.Str("hint", orElse(u.Hint(), "correct the rule")+"; then walhook reload, and walhook deliveries retry --parked --rule "+u.Name).
 				Msg("a rule does not fit the database any more: its events are parked, and the other rules go on")
 		} else {

@@ -139,7 +139,7 @@ func (c *Config) bind(ctx context.Context, db *state.DB, f *cdc.Facts, cat *cata
 	start, err := db.Bind(ctx, found, opts)
 	if err != nil {
 		var all []error
-		for _, e := range flatten(slotToMake(err, f)) {
+		for _, e := range flatten(c.tellStoredGap(ctx, db, slotToMake(err, f))) {
 			all = append(all, environmentError(fmt.Errorf("identity check: %w", e), ""))
 		}
 		return boundAt{}, errors.Join(all...)

@@ -11,6 +11,7 @@ import (
 	"walhook/cdc/catalog"
 	"walhook/delivery"
 	"walhook/state"
+	"walhook/status"
 )
 
 // ImagesSection is [images]: tables whose rows are kept in the state, so that the values before a change come from there and not from WAL. Their replica
@@ -106,8 +107,21 @@ func (m *member) keepImages(ctx context.Context, reader *state.Reader, ingest *d
 		return nil, err
 	}
 	images := delivery.NewImages(m.p.db, tables, m.survey.rules.Keeps)
+	images.Count(&m.p.imageStats)
 	ingest.KeepImages(images)
 	return images, nil
+}
+
+// imagesState is what the status pages tell of images, with what this process has counted; nil when none are kept.
+func (p *pipeline) imagesState() *status.ImagesState {
+	looked := p.images.Load()
+	if looked == nil {
+		return nil
+	}
+	s := *looked
+	c := status.ImageCounts(p.imageStats.Counts())
+	s.Counts = &c
+	return &s
 }
 
 // imagesEvery is how often the status pages look at how far images have come.

@@ -46,6 +46,7 @@ next is printed at the end. The file is readable for its owner only.`,
 	f.StringVar(&i.url, "url", "", "where webhooks go (default an address of this machine)")
 	f.StringVarP(&i.output, "output", "o", "walhook.toml", "the file to write; - prints it")
 	f.BoolVar(&i.force, "force", false, "overwrite the file if it is there")
+	f.BoolVar(&i.asJSON, "json", false, "print JSON: what was written, and what to do next")
 	return c
 }
 
@@ -53,10 +54,13 @@ next is printed at the end. The file is readable for its owner only.`,
 type initial struct {
 	app                    *app
 	dsn, role, url, output string
-	force                  bool
+	force, asJSON          bool
 }
 
 func (i *initial) run(ctx context.Context, in io.Reader) error {
+	if i.asJSON && i.output == "-" {
+		return usagef("walhook init --json -o walhook.toml", "--output - prints the file itself, which is TOML: --json does not fit")
+	}
 	if err := i.checkURL(); err != nil {
 		return err
 	}
@@ -93,6 +97,9 @@ func (i *initial) run(ctx context.Context, in io.Reader) error {
 	}
 	if err := i.write(text); err != nil {
 		return err
+	}
+	if i.asJSON {
+		return i.app.printJSON(d.shown(i.output, i.dsn))
 	}
 	_, err = io.WriteString(i.app.stdout, d.next(i.output, i.dsn))
 	return err

@@ -162,6 +162,34 @@ func (d *draft) text() string {
 	return b.String()
 }
 
+// shownDraft is what init --json prints.
+type shownDraft struct {
+	File     string     `json:"file"`
+	Database string     `json:"database"`
+	Odoo     string     `json:"odoo,omitempty"` // version; left out of other databases
+	Slot     string     `json:"slot"`
+	Role     string     `json:"role"`
+	Rules    []string   `json:"rules"`
+	Next     []nextStep `json:"next"`
+}
+
+// nextStep is something to do with a new file.
+type nextStep struct {
+	What string `json:"what"`
+	How  string `json:"how"` // SQL, a command, or the file to change
+}
+
+func (d *draft) shown(path, dsn string) shownDraft {
+	s := shownDraft{File: path, Database: d.database, Slot: d.slot, Role: d.role, Rules: []string{}, Next: d.steps(path, dsn)}
+	if d.odoo != nil {
+		s.Odoo = d.odoo.Version
+	}
+	for _, r := range d.rules {
+		s.Rules = append(s.Rules, r.Name)
+	}
+	return s
+}
+
 // next says what to do with the file.
 func (d *draft) next(path, dsn string) string {
 	var b strings.Builder
@@ -177,11 +205,15 @@ func (d *draft) next(path, dsn string) string {
 		b.WriteString(")")
 	}
 	b.WriteString("\n\nnext:\n")
-	n := 0
-	step := func(what, how string) {
-		n++
-		fmt.Fprintf(&b, "  %d. %s\n       %s\n", n, what, how)
+	for n, step := range d.steps(path, dsn) {
+		fmt.Fprintf(&b, "  %d. %s\n       %s\n", n+1, step.What, step.How)
 	}
+	return b.String()
+}
+
+// steps are what to do with the file.
+func (d *draft) steps(path, dsn string) (steps []nextStep) {
+	step := func(what, how string) { steps = append(steps, nextStep{what, how}) }
 	config := ""
 	if path != "walhook.toml" {
 		config = " --config " + path
@@ -215,7 +247,7 @@ func (d *draft) next(path, dsn string) string {
 	step("make publication, slot and state schema, with the owner's login; or --dry-run for the SQL", setup)
 	step("see that nothing is missing", "walhook check"+config)
 	step("stream and deliver", "walhook run"+config)
-	return b.String()
+	return steps
 }
 
 // tomlText writes a text as TOML's basic string, in which ${NAME} stands for nothing but itself.

@@ -211,6 +211,9 @@ func (m *member) begin(ctx context.Context, reader *state.Reader) (source *cdc.S
 	if m.jobs, err = m.prepareJobs(ingest, images); err != nil {
 		return nil, err
 	}
+	if images == nil {
+		cfg.Judge = delivery.Judge(m.survey.rules)
+	}
 	cfg.Gate, cfg.Errand = p.gate, m.jobs.runner
 	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID

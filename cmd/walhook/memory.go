@@ -13,8 +13,8 @@ const (
 	// resident too, walhook stays under 64 MiB.
 	heapLimit = 36 << 20
 	// Of endpoints and connections this many are in it; each further one has its share of memory.
-	endpointsIncluded, endpointShare     = 64, 256 << 10
-	connectionsIncluded, connectionShare = 256, 32 << 10
+	endpointsIncluded, endpointShare     = 64, 96 << 10
+	connectionsIncluded, connectionShare = 160, 24 << 10
 	// gcPercent is how much the heap may grow, in percent of what is in use, before garbage is collected, as long as it is within the limit.
 	// With Go's own 100 the collector took a tenth of the time, and the limit bounds what walhook takes all the same.
 	gcPercent = 200

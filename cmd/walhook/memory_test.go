@@ -24,11 +24,11 @@ func TestHeapLimit(t *testing.T) {
 		want int64
 	}{
 		{"defaults", Config{}, 36 << 20},
-		{"a few endpoints", Config{Endpoints: endpoints(16, 0)}, 36 << 20},
+		{"a few endpoints", Config{Endpoints: endpoints(10, 0)}, 36 << 20},
 		{"less for a transaction", Config{Source: SourceSection{Memory: 1 << 20}}, 36 << 20},
 		{"more for a transaction", Config{Source: SourceSection{Memory: 24 << 20}}, 68 << 20},
-		{"many endpoints", Config{Endpoints: endpoints(72, 1)}, 38 << 20},
-		{"many connections", Config{Endpoints: endpoints(1, 320)}, 38 << 20},
+		{"many endpoints", Config{Endpoints: endpoints(96, 1)}, 39 << 20},
+		{"many connections", Config{Endpoints: endpoints(1, 288)}, 39 << 20},
 	} {
 		if got := heapLimitFor(&c.cfg); got != c.want {
 			t.Errorf("%s: %d MiB, want %d", c.name, got>>20, c.want>>20)

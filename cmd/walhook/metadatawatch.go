@@ -21,6 +21,8 @@ type metadataWatch struct {
 
 	quiet   time.Duration // without a sign, before the first look
 	longest time.Duration // between a sign and the look, and between looks while signs keep coming
+	back    *time.Timer   // see [metadataWatch.later]
+	wait    time.Duration // of it
 }
 
 func newMetadataWatch() *metadataWatch {
@@ -113,6 +115,24 @@ func (w *metadataWatch) settle(ctx context.Context, quiet time.Duration) bool {
 
 // again asks for another look after one that failed.
 func (w *metadataWatch) again() { time.AfterFunc(10*w.quiet, w.sign) }
+
+// later asks for another look after a while if some table is gone: it may come back without a sign. One that is gone for good is looked for less and
+// less often.
+func (w *metadataWatch) later(gone bool) {
+	if !gone {
+		w.wait = 0
+		return
+	}
+	w.wait = min(max(2*w.wait, w.longest), max(longestWait, w.longest))
+	if w.back == nil {
+		w.back = time.AfterFunc(w.wait, w.sign)
+	} else {
+		w.back.Reset(w.wait)
+	}
+}
+
+// longestWait is between two looks for what is gone.
+const longestWait = 10 * time.Minute
 
 // metadataGuard is a handler that looks for signs in what passes by before next handles it. One membership has one.
 type metadataGuard struct {

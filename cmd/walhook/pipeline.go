@@ -34,9 +34,11 @@ type pipeline struct {
 	slot     *slotWatch
 	reserved reservedSlots
 	images   atomic.Pointer[status.ImagesState] // as they were looked at last
-	repeats  repeats                            // of failures of upkeep
-	gate     *cdc.Gate                          // of all sessions in the source's database
-	pulse    *pulse
+
+	imageStats delivery.ImageStats
+	repeats    repeats   // of failures of upkeep
+	gate       *cdc.Gate // of all sessions in the source's database
+	pulse      *pulse
 
 	metadata *metadataWatch
 
@@ -123,7 +125,7 @@ func (p *pipeline) inspect(ctx context.Context, cfg *Config, running bool) (*sur
 
 // look is inspect over a connection.
 func (p *pipeline) look(ctx context.Context, conn *pgx.Conn, cfg *Config, running bool) (*survey, error) {
-	s, err := cfg.understand(ctx, conn, running)
+	s, err := cfg.understand(ctx, conn, running, p.survey)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +180,7 @@ func (p *pipeline) watchSlot() (err error) {
 	p.slot, err = newSlotWatch(slotWatchConfig{
 		dsn: p.cfg.Source.DSN.reveal(), slot: p.cfg.Source.Slot, system: p.member.at.identity.SystemID, database: p.member.at.identity.DatabaseOID,
 		guard: p.cfg.Source.Guard.config(), alarm: p.cfg.Source.Alarm.config(), progress: func() cdc.Progress { return p.current().progress() }, log: p.log,
-		gate: p.gate,
+		gate: p.gate, gap: p.gap,
 	})
 	return environmentError(err, "")
 }
@@ -197,6 +199,7 @@ func (p *pipeline) Run(ctx context.Context) error {
 		{"metadata watch", p.metadata.Run},
 		{"", p.slot.guarded(p.work)}, // also while it does not read: waiting for the state to join again
 	}, 4*stopGrace)
+	err = tellGap(err, p.gap)
 	p.log.Info().Msg("walhook has stopped")
 	return err
 }
@@ -242,7 +245,7 @@ func (p *pipeline) sources() status.Sources {
 			return all
 		},
 		Reserved: p.reserved.get,
-		Images:   p.images.Load,
+		Images:   p.imagesState,
 		Related:  func() *status.RelatedState { return p.current().related() },
 		Blockers: func() []string {
 			var all []string

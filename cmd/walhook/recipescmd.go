@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -180,7 +178,7 @@ func comment(text string) string {
 
 func (a *app) recipesAdd() *cobra.Command {
 	var endpoint, as string
-	var dryRun bool
+	var dryRun, asJSON bool
 	c := &cobra.Command{
 		Use:   "add NAME...",
 		Short: "Add recipes to the configuration",
@@ -202,13 +200,14 @@ func (a *app) recipesAdd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.addRecipes(cmd.Context(), w, args, to, as, dryRun)
+				return a.addRecipes(w, args, adding{endpoint: to, as: as, dryRun: dryRun, json: asJSON})
 			})
 		},
 	}
 	c.Flags().StringVar(&endpoint, "endpoint", "", "the endpoint of the rule (default the only one, when there is but one)")
 	c.Flags().StringVar(&as, "as", "", "the name of the rule (default the recipe's)")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be added")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
@@ -290,96 +289,10 @@ func modelOf(rule string) string {
 	return model
 }
 
-// addRecipes adds all or none.
-func (a *app) addRecipes(ctx context.Context, w *workbench, names []string, endpoint, as string, dryRun bool) error {
-	var added strings.Builder
-	var problems []error
-	t := a.terminal()
-	for _, name := range names {
-		r, err := findRecipe(name)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		if as == "" && slices.ContainsFunc(w.cfg.Rules, func(c rules.Config) bool { return c.Name == name }) {
-			if err := t.say("a rule ", name, " is there already and stays as it is; --as gives the recipe another name"); err != nil {
-				return err
-			}
-			continue
-		}
-		v, err := w.variant(a, &r, endpoint)
-		if err != nil {
-			problems = append(problems, &failure{err: fmt.Errorf("recipe %s: %w", name, err), code: exitFailed, hint: recipeHint(w.catalog)})
-			continue
-		}
-		if as != "" {
-			v.rule = (&recipes.Variant{Rule: v.rule}).WithEndpoint("", as)
-		}
-		added.WriteString("\n" + comment(r.Title+". "+r.About) + v.rule)
-	}
-	if err := errors.Join(problems...); err != nil {
-		return err
-	}
-	if added.Len() == 0 {
-		return nil
-	}
-	path := w.cfg.Doc.name
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return &failure{err: fmt.Errorf("read configuration: %w", err), code: exitUsage}
-	}
-	block := added.String()
-	if len(text) > 0 && text[len(text)-1] != '\n' {
-		block = "\n" + block
-	}
-	// Whole, since a name can be taken, or a table open at the end of the file that swallows what follows.
-	after, err := parseConfig(path, append(text[:len(text):len(text)], block...), a.env)
-	if err != nil {
-		return err
-	}
-	if _, err := after.compile(w.catalog); err != nil {
-		return err
-	}
-	if dryRun {
-		_, err := fmt.Fprint(a.stdout, strings.TrimPrefix(added.String(), "\n"))
-		return err
-	}
-	if err := appendFile(path, block); err != nil {
-		return &failure{err: fmt.Errorf("write configuration: %w", err), code: exitFailed}
-	}
-	for _, r := range after.Rules[len(w.cfg.Rules):] {
-		if err := t.say("added ", r.Name, " on ", r.Model, " to ", path); err != nil {
-			return err
-		}
-	}
-	return t.say("next: walhook check tells whether the database is ready for it, walhook setup makes it so, walhook reload lets a running walhook use it")
-}
-
 // recipeHint names what can be used instead.
 func recipeHint(cat *catalog.Catalog) string {
 	if cat.Odoo == nil {
 		return "recipes are for databases of Odoo"
 	}
 	return "walhook recipes list --available shows which ones fit this database"
-}
-
-// appendFile adds to a file in one write, and takes it back if it was not written whole. The file keeps its owner and its mode.
-func appendFile(path, text string) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if end := f.Close(); err == nil {
-			err = end
-		}
-	}()
-	before, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := f.WriteString(text); err != nil {
-		return errors.Join(err, f.Truncate(before.Size()))
-	}
-	return f.Sync()
 }

@@ -31,7 +31,8 @@ func (p *pipeline) rejoin(ctx context.Context) (*member, error) {
 		s, err := p.inspect(ctx, p.cfg, true)
 		if err == nil {
 			p.survey = s
-			p.noteUnfit(before, s.unfit)
+			p.noteUnfit(before, s)
+			p.metadata.later(len(s.kept) > 0)
 			limitMemoryAnew(p.cfg)
 			var m *member
 			if m, err = p.join(ctx, p.terms, false); err == nil {

@@ -94,7 +94,13 @@ Start with "walhook demo"; it needs no database and no configuration.
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default [log] level, then info)")
 	flags.StringVar(&a.logFormat, "log-format", "", "console or json (default [log] format, then what suits the terminal)")
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours, as with $NO_COLOR; there are none but on a terminal")
-	root.PersistentPreRun = func(*cobra.Command, []string) { a.began = true }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmd.ValidateFlagGroups(); err != nil { // cobra looks only after this, when an error is taken for the command's own
+			return err
+		}
+		a.began = true
+		return nil
+	}
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.setupCommand(), a.runCommand(), a.reloadCommand(), a.statusCommand(), a.tailCommand(),
 		a.rulesCommand(), a.modelsCommand(), a.fieldsCommand(), a.recipesCommand(), a.deliveriesCommand(), a.replayCommand(), a.backfillCommand(), a.resyncCommand(), a.endpointsCommand(), a.detachCommand(), a.teardownCommand(), a.versionCommand(),

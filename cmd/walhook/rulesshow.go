@@ -31,9 +31,10 @@ type shownRule struct {
 
 // shownNeed is what the rule asks of a table whose changes it gets.
 type shownNeed struct {
-	Table string   `json:"table"`
-	Full  bool     `json:"replica_identity_full"`
-	Why   []string `json:"why,omitempty"`
+	Table  string   `json:"table"`
+	Full   bool     `json:"replica_identity_full"`
+	Images bool     `json:"images,omitempty"` // [images] has the old values, in place of the replica identity
+	Why    []string `json:"why,omitempty"`
 }
 
 // shownMember is a member of the payload: a value, or what its members are.
@@ -97,9 +98,14 @@ func (w *workbench) show(name string) (*shownRule, error) {
 	if !slices.Contains(r.Ops(), cdc.Message) {
 		s.Table = r.Table.String()
 	}
+	imaged := w.imaged()
 	for _, n := range set.Needs() {
 		s.Publication = w.cfg.Source.Publication
-		s.Needs = append(s.Needs, shownNeed{Table: n.Table.String(), Full: n.Full, Why: n.Why})
+		need := shownNeed{Table: n.Table.String(), Full: n.Full, Why: n.Why}
+		if n.Full && imaged[need.Table] {
+			need.Full, need.Images = false, true
+		}
+		s.Needs = append(s.Needs, need)
 	}
 	for _, t := range set.Related() {
 		s.Related = append(s.Related, t.String())
@@ -171,9 +177,13 @@ func (t *terminal) rule(s *shownRule) error {
 	say("when", strings.Join(strings.Fields(s.When), " "))
 	for _, n := range s.Needs {
 		say("streamed", fmt.Sprintf("%s in publication %q", n.Table, s.Publication))
-		if n.Full {
-			for _, why := range n.Why {
-				say("old values", why)
+		from := ""
+		if n.Images {
+			from = "from row images ([images]): "
+		}
+		for _, why := range n.Why {
+			if n.Full || n.Images {
+				say("old values", from+why)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 
 func (a *app) setupCommand() *cobra.Command {
 	var ownerDSN string
-	var dryRun, adopt bool
+	var dryRun, adopt, asJSON bool
 	c := &cobra.Command{
 		Use:   "setup",
 		Short: "Create publication, slot, replica identities, grants and state schema",
@@ -40,17 +41,24 @@ A copy of the database is refused when the state in it belongs to the original. 
   walhook setup`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON && !dryRun {
+				return usagef("walhook setup --dry-run --json", "--json is for --dry-run: a setup that changes something tells it as it goes")
+			}
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			s := &setup{app: a, cfg: cfg, dryRun: dryRun, adopt: adopt}
+			s := &setup{app: a, cfg: cfg, out: a.stdout, dryRun: dryRun, adopt: adopt}
+			if asJSON {
+				return s.plan(cmd.Context(), ownerDSN)
+			}
 			return s.run(cmd.Context(), ownerDSN)
 		},
 	}
 	c.Flags().StringVar(&ownerDSN, "dsn", "", "login of the tables' owner, for this command only (default the one of source.dsn)")
 	c.Flags().BoolVar(&adopt, "adopt", false, "take the source although the state belonged to another one: only after a deliberate move")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print the SQL, in sections by login, and change nothing")
+	c.Flags().BoolVar(&asJSON, "json", false, "with --dry-run: print JSON")
 	return c
 }
 
@@ -58,12 +66,14 @@ A copy of the database is refused when the state in it belongs to the original. 
 type setup struct {
 	app    *app
 	cfg    *Config
+	out    io.Writer
 	dryRun bool
 	adopt  bool
 
 	role        string    // that streams
 	owner, repl *pgx.Conn // may be the same; repl is nil in a dry run of a role that cannot log in yet
 	survey      *survey
+	planned     []cdc.Step
 	changes     int // statements that were run
 }
 
@@ -113,6 +123,7 @@ func (s *setup) run(ctx context.Context, ownerDSN string) error {
 	}
 	blocking := s.blocking()
 	steps := cdc.SetupSteps(s.survey.facts, s.survey.needs, s.role)
+	s.planned = steps
 	if s.dryRun {
 		ready, bound := s.stateReady(ctx)
 		return errors.Join(s.script(steps, ready, bound), blocking)
@@ -324,7 +335,7 @@ func (s *setup) lends() bool {
 }
 
 func (s *setup) say(format string, args ...any) {
-	fmt.Fprintf(s.app.stdout, format+"\n", args...)
+	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
 // split separates the steps of the owner from those of the streaming role.

@@ -26,13 +26,16 @@ func (s *setup) stateReady(ctx context.Context) (ready, bound bool) {
 	return true, bound && err == nil
 }
 
+// nothingToDo is a script without statements.
+const nothingToDo = "-- nothing to do: everything is set up"
+
 // script prints the SQL that is missing. A superuser can run it as a whole; otherwise each login runs its own part.
 //
 // The statement that makes the slot also tells the state where it begins: a state that finds a slot without having been told must take
 // itself for lost (invariant 1).
 func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	if len(steps) == 0 && stateReady && bound {
-		s.say("-- nothing to do: everything is set up")
+		s.say(nothingToDo)
 		return nil
 	}
 	byOwner, byRole := split(steps)
@@ -103,7 +106,7 @@ func (s *setup) script(steps []cdc.Step, stateReady, bound bool) error {
 	if !bound && !makesSlot(byRole) {
 		b.WriteString("\n-- The slot is there already, and the state does not know since when. Start with: walhook run --adopt\n")
 	}
-	if _, err := fmt.Fprint(s.app.stdout, b.String()); err != nil {
+	if _, err := fmt.Fprint(s.out, b.String()); err != nil {
 		return fmt.Errorf("write script: %w", err)
 	}
 	return nil

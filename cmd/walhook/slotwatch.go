@@ -27,6 +27,8 @@ type slotWatch struct {
 	system   string // the cluster and the database that the slot belongs to
 	database uint32
 	progress func() cdc.Progress // of the stream
+	gap      func() string
+	missed   string // what gap has said of a slot that is lost
 
 	limit   cdc.GuardConfig
 	guard   *cdc.Guard
@@ -38,8 +40,9 @@ type slotWatch struct {
 	verdict cdc.Health    // what it has seen then; read after tripped, as stream
 	stream  cdc.Progress
 
-	mu   sync.Mutex
-	last status.SlotState
+	mu        sync.Mutex
+	last      status.SlotState
+	confirmed time.Time // see confirmedAt
 }
 
 // slotWatchConfig is what a watch needs to know.
@@ -51,6 +54,7 @@ type slotWatchConfig struct {
 	guard    cdc.GuardConfig
 	alarm    cdc.AlarmConfig
 	progress func() cdc.Progress
+	gap      func() string // since when changes are missed and what they concern, once the slot is lost or gone
 	log      zerolog.Logger
 	gate     *cdc.Gate
 }
@@ -61,7 +65,7 @@ func newSlotWatch(c slotWatchConfig) (*slotWatch, error) {
 		return nil, err
 	}
 	w := &slotWatch{
-		dsn: c.dsn, live: live, slot: c.slot, log: c.log, system: c.system, database: c.database, progress: c.progress,
+		dsn: c.dsn, live: live, slot: c.slot, log: c.log, system: c.system, database: c.database, progress: c.progress, gap: c.gap,
 		limit: c.guard, guard: cdc.NewGuard(c.guard), alarms: cdc.NewAlarms(c.alarm), tripped: make(chan struct{}),
 	}
 	w.last.Headroom = -1
@@ -108,6 +112,7 @@ func (w *slotWatch) look(ctx context.Context) {
 		look.Err = err
 	} else {
 		look.Health, look.Lag = health, w.lag(now, health)
+		look.Gap = w.missing(health)
 		w.pace.Observe(now, health)
 		w.compare(health)
 		w.judge(now, health)
@@ -117,6 +122,24 @@ func (w *slotWatch) look(ctx context.Context) {
 		w.report(w.alarms.Look(look))
 	}
 	w.note(look)
+}
+
+// missing says what is missed when the slot is lost or gone.
+func (w *slotWatch) missing(h *cdc.Health) string {
+	switch lost := h.Slot == nil || h.Slot.Lost(); {
+	case !lost:
+		w.missed = ""
+	case w.missed == "":
+		w.missed = w.gap()
+	}
+	return w.missed
+}
+
+// confirmedAt is when WAL ended at the position that the slot was seen to be confirmed up to last; the zero time when it was not seen.
+func (w *slotWatch) confirmedAt() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.confirmed
 }
 
 // bound says that the server is the one that the slot belongs to.
@@ -184,6 +207,9 @@ func (w *slotWatch) note(look cdc.Look) {
 	if h.Slot == nil {
 		s.Error, s.Missing = "there is no such slot", true
 		return
+	}
+	if !h.InRecovery { // of a standby the lag is not known
+		w.confirmed = look.At.Add(-look.Lag)
 	}
 	s.Active, s.WALStatus, s.Headroom = h.Slot.PID != 0, h.Slot.WALStatus, h.Safe()
 	s.Reason, s.Restart, s.Confirmed, s.CatalogAge, s.Failover = h.Slot.Reason, h.Slot.Restart, h.Slot.Confirmed, h.Slot.CatalogAge, h.Slot.Failover

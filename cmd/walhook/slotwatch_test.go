@@ -8,6 +8,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
+	"walhook/internal/pgtest"
+	"walhook/rules"
 )
 
 // A walhook that stays away from the database raises no alarm because it cannot see the slot, and tells why it cannot.
@@ -31,5 +33,39 @@ func TestSlotWatchAway(t *testing.T) {
 	}
 	if got := w.state().Error; !strings.Contains(got, away.Error()) {
 		t.Errorf("the status tells %q", got)
+	}
+}
+
+// The alarm on a slot that is gone says since when changes are missed, what they concern, and what to do: in the log and on the status pages. It is worked out once.
+func TestSlotWatchLost(t *testing.T) {
+	dsn := pgtest.Database(t)
+	id, err := cdc.ReadIdentity(t.Context(), pgtest.Connect(t, dsn), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	asked := 0
+	w, err := newSlotWatch(slotWatchConfig{dsn: dsn, slot: "gone", system: id.SystemID, database: id.DatabaseOID, log: zerolog.New(&log),
+		progress: func() cdc.Progress { return cdc.Progress{} },
+		gap: func() string {
+			asked++
+			return (&Config{Rules: []rules.Config{{Name: "r", Table: "t"}, {Name: "s", Model: "m"}}}).missedText(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.live.Close()
+	w.look(t.Context())
+	w.look(t.Context())
+	const want = "there is no such slot any more: changes are not kept; changes are missed since 2026-03-01 12:00:00 UTC or later, by 2 rules (r, s) on t, m"
+	alarms := w.state().Alarms
+	if len(alarms) != 1 || alarms[0].Message != want || !strings.HasPrefix(alarms[0].Hint, "walhook resync ") || asked != 1 {
+		t.Errorf("asked %d times, %+v", asked, alarms)
+	}
+	if strings.Count(log.String(), want) != 1 {
+		t.Errorf("logged %s", log.String())
+	}
+	if got := (&Config{}).missedText(time.Time{}); got != "" {
+		t.Errorf("of nothing it says %q", got)
 	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"walhook/cdc"
 	"walhook/state"
 	"walhook/status"
 )
@@ -96,27 +95,10 @@ func (c *Config) ask(ctx context.Context) (*status.Document, error) {
 		}
 	}
 	if b, bound, err := db.Bound(ctx); err == nil && bound {
-		doc.SetSlot(c.lookAtSlot(ctx, b))
+		doc.SetSlot(c.lookAtSlot(ctx, db, b))
 	}
 	doc.Images = images
 	return &doc, nil
-}
-
-// lookAtSlot asks the source itself, since no process watches the slot. What it cannot see is part of the answer.
-func (c *Config) lookAtSlot(ctx context.Context, b state.Binding) status.SlotState {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	w, err := newSlotWatch(slotWatchConfig{dsn: c.Source.DSN.reveal(), slot: c.Source.Slot, system: b.SystemID, database: b.DatabaseOID})
-	if err != nil {
-		return status.SlotState{Error: err.Error(), Headroom: -1}
-	}
-	defer w.live.Close()
-	health, err := w.live.Health(ctx, w.slot)
-	if err == nil && !w.bound(health) {
-		health, err = nil, w.another(health)
-	}
-	w.note(cdc.Look{At: time.Now(), Health: health, Err: err})
-	return w.state()
 }
 
 // askProcess asks the running process. asked is false when nobody answered at all.
@@ -201,15 +183,19 @@ func printStatus(w io.Writer, d *status.Document, asked string) error {
 	}
 	if d.Live {
 		fmt.Fprintf(facts, "lag\t%s, %s\n", status.Bytes(d.Position.LagBytes), status.Age(seconds(d.Position.LagSeconds)))
-		for _, alarm := range d.Source.Alarms {
-			fmt.Fprintf(facts, "alarm\t%s%s\n", alarm.Message, ago(", since ", d.At, alarm.Since))
-			if alarm.Hint != "" {
-				fmt.Fprintf(facts, "\t%s\n", alarm.Hint)
-			}
+	}
+	for _, alarm := range d.Source.Alarms {
+		since := ""
+		if d.Live { // else it was looked at just now
+			since = ago("; noticed ", d.At, alarm.Since)
 		}
-		if d.Source.LastError != "" && !d.Source.Connected {
-			fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
+		fmt.Fprintf(facts, "alarm\t%s%s\n", alarm.Message, since)
+		if alarm.Hint != "" {
+			fmt.Fprintf(facts, "\t%s\n", strings.ReplaceAll(alarm.Hint, "\n", "\n\t"))
 		}
+	}
+	if d.Live && d.Source.LastError != "" && !d.Source.Connected {
+		fmt.Fprintf(facts, "stream\t%s%s\n", d.Source.LastError, ago(", ", d.At, d.Source.LastErrorAt))
 	}
 	for _, line := range slotLines(d) {
 		fmt.Fprintln(facts, line)

@@ -69,12 +69,14 @@ func TestPrintStatus(t *testing.T) {
 			"active, extended, failover; 2.0 GiB of WAL kept from 0/1000, growing by 1.0 MiB/s\nslot      1.0 GiB until the slot is lost (safe_wal_size); 18.0 GiB until the slot guard acts; reached in 17 min 4 s at the present rate\nslot      the server writes 2.0 MiB/s of WAL; walhook may be away for 8 min 32 s at this rate", "nobody"},
 		"slot without limits": {live(slot(func(s *status.SlotState) { s.Headroom, s.Guard, s.Growth = -1, nil, 0 })), "",
 			"no limit on the server (max_slot_wal_keep_size)\nslot      the server writes 2.0 MiB/s of WAL\n", "reached"},
+		"slot before PostgreSQL 13": {live(slot(func(s *status.SlotState) { s.Headroom, s.WALStatus = -1, "" })), "",
+			"slot      active, failover; 2.0 GiB of WAL kept from 0/1000, growing by 1.0 MiB/s\nslot      no limit on the server (max_slot_wal_keep_size takes PostgreSQL 13)", "reserved"},
 		"slot that was just attached": {live(slot(func(s *status.SlotState) { s.Active = false })), "", "slot      active, extended", "nobody"},
 		"slot that nobody reads": {live(func(d *status.Document) {
 			slot(func(s *status.SlotState) { s.Active, s.InactiveSince = false, now.Add(-time.Hour) })(d)
 			d.Source.Connected = false
 		}), "", "nobody streams from it, since 1 h 0 min, extended", "active,"},
-		"slot, lost":     {live(slot(func(s *status.SlotState) { s.WALStatus, s.Reason = "lost", "wal_removed" })), "", "lost: wal_removed", "kept"},
+		"slot, lost":     {live(slot(func(s *status.SlotState) { s.WALStatus, s.Reason = "lost", "wal_removed" })), "", "lost: it fell behind further than max_slot_wal_keep_size (wal_removed)", "kept"},
 		"slot, not seen": {live(func(d *status.Document) { d.SetSlot(status.SlotState{Error: "no route", Headroom: -1}) }), "", "slot      not seen: no route", "kept"},
 		"detached": {live(func(d *status.Document) { d.State = status.StateInfo{Error: "away", At: now.Add(-67 * time.Second)} }), "",
 			"as of 09:20:00 UTC, ", "not running"},

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	"walhook/cdc"
+	"walhook/state"
 	"walhook/status"
 )
 
@@ -26,11 +29,7 @@ func slotLines(d *status.Document) (lines []string) {
 		add("last seen %s: %s", strings.TrimSpace(ago("", d.At, s.SlotAt)), s.SlotError)
 	}
 	if s.WALStatus == "lost" {
-		reason := s.Reason
-		if reason == "" {
-			reason = "it fell further behind than max_slot_wal_keep_size allows"
-		}
-		add("lost: %s", reason)
+		add("lost: %s", cdc.LostReason(s.Reason))
 		return lines
 	}
 	use := "nobody streams from it"
@@ -55,9 +54,12 @@ func slotLines(d *status.Document) (lines []string) {
 	}
 	add("%s", text)
 	var limits []string
-	if s.Headroom != nil {
+	switch {
+	case s.Headroom != nil:
 		limits = append(limits, status.Bytes(*s.Headroom)+" until the slot is lost (safe_wal_size)")
-	} else {
+	case s.WALStatus == "": // as servers before 13 leave it
+		limits = append(limits, "no limit on the server (max_slot_wal_keep_size takes PostgreSQL 13)")
+	default:
 		limits = append(limits, "no limit on the server (max_slot_wal_keep_size)")
 	}
 	if g := s.Guard; g != nil {
@@ -84,4 +86,29 @@ func longAge(s float64) string {
 		return "more than a year"
 	}
 	return status.Age(d)
+}
+
+// lookAtSlot asks the source itself, since no process watches the slot. What it cannot see is part of the answer. Of a slot that is lost or gone it raises the
+// alarm that a process would.
+func (c *Config) lookAtSlot(ctx context.Context, db *state.DB, b state.Binding) status.SlotState {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	w, err := newSlotWatch(slotWatchConfig{dsn: c.Source.DSN.reveal(), slot: c.Source.Slot, system: b.SystemID, database: b.DatabaseOID})
+	if err != nil {
+		return status.SlotState{Error: err.Error(), Headroom: -1}
+	}
+	defer w.live.Close()
+	health, err := w.live.Health(ctx, w.slot)
+	if err == nil && !w.bound(health) {
+		health, err = nil, w.another(health)
+	}
+	look := cdc.Look{At: time.Now(), Health: health, Err: err}
+	if health != nil && (health.Slot == nil || health.Slot.Lost()) {
+		if position, err := db.StoredPosition(ctx); err == nil {
+			look.Gap = c.gapText(ctx, db, position.LSN)
+		}
+		w.alarms.Look(look)
+	}
+	w.note(look)
+	return w.state()
 }

@@ -26,6 +26,7 @@ type survey struct {
 
 	images []*catalog.Table // that images are kept of
 	unfit  []*rules.Unfit   // rules that do not fit; none unless the process went on while the schema changed
+	kept   map[string]bool  // those of them that go on as they were, see [survey.keep]
 	tables []*catalog.Table // that rules watch or look into
 	sum    [32]byte         // of what the catalog says of these
 }
@@ -33,7 +34,7 @@ type survey struct {
 // look reads the catalog over a connection, compiles the rules against it and finds out the state of slot,
 // publication and tables for the role that streams; an empty role is the connection's own.
 func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...cdc.TableNeed) (*survey, error) {
-	s, err := c.understand(ctx, conn, false)
+	s, err := c.understand(ctx, conn, false, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +42,9 @@ func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...
 	return s, s.inspect(ctx, conn, c, role)
 }
 
-// understand reads the catalog and compiles the rules. Rules that do not fit are an error, unless the process is running already.
-func (c *Config) understand(ctx context.Context, conn *pgx.Conn, running bool) (*survey, error) {
+// understand reads the catalog and compiles the rules. Rules that do not fit are an error, unless the process is running already: then before is what
+// it knew so far, or nil.
+func (c *Config) understand(ctx context.Context, conn *pgx.Conn, running bool, before *survey) (*survey, error) {
 	since, err := cdc.EndOfWAL(ctx, conn)
 	if err != nil {
 		return nil, environmentError(err, "")
@@ -58,6 +60,9 @@ func (c *Config) understand(ctx context.Context, conn *pgx.Conn, running bool) (
 	if running {
 		if s.rules, s.unfit, err = c.settings().CompileFitting(c.Rules, s.catalog); err != nil {
 			return nil, c.ruleProblems(err)
+		}
+		if err := s.keep(c, before); err != nil {
+			return nil, err
 		}
 	} else if s.rules, err = c.compile(s.catalog); err != nil || len(c.Odoo.Tables) > 0 {
 		if err = errors.Join(append(c.misplaced(s.catalog), err)...); err != nil {

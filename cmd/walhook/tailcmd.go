@@ -92,7 +92,7 @@ func (w *workbench) newTail(ctx context.Context, a *app, f *tailFlags) (*tailing
 	if f.limit < 0 || f.period < 0 {
 		return nil, usagef("", "--limit and --for must not be negative")
 	}
-	t := &tailing{workbench: w, app: a, out: a.terminal(), flags: f, viewer: &viewer{catalog: w.catalog, lang: "en_US"}, noted: map[string]bool{}}
+	t := &tailing{workbench: w, app: a, out: a.terminal(), flags: f, viewer: &viewer{catalog: w.catalog, lang: "en_US", images: w.imaged()}, noted: map[string]bool{}}
 	published, err := cdc.Published(ctx, w.conn, w.cfg.Source.Publication)
 	if err != nil {
 		return nil, environmentError(err, "")

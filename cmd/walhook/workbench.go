@@ -104,6 +104,16 @@ func (w *workbench) compile(places []int, edit func(*rules.Config)) (*rules.Set,
 	return nil, w.cfg.ruleProblems(err)
 }
 
+// imaged are the tables that images are kept of, as schema.table. Mistakes in [images] are for check to tell.
+func (w *workbench) imaged() map[string]bool {
+	tables, _ := w.cfg.imageTables(w.catalog)
+	all := map[string]bool{}
+	for _, t := range tables {
+		all[t.String()] = true
+	}
+	return all
+}
+
 // compileConfigs compiles rules that need not be in the configuration.
 func (w *workbench) compileConfigs(configs []rules.Config) (*rules.Set, error) {
 	return w.cfg.settings().Compile(configs, w.catalog)

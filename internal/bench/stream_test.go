@@ -36,12 +36,13 @@ func (b *bench) stream() {
 	s.target("p99 in ms", s.median("walhook", "p99 acknowledged"), false, 6)
 }
 
-// latency inserts records numbered from n+1 on at the rate, and looks at what arrives on a path that has seen nothing yet.
+// latency inserts records numbered from n+1 on at the rate, and looks at what arrives on a path that has seen nothing of them yet.
 func (b *bench) latency(path string, n, seconds int, alive func()) []figure {
 	b.t.Helper()
 	conn := pgtest.Connect(b.t, b.server.DSN(database))
 	ctx := context.Background()
-	before := n
+	before, had := n, 0
+	b.ask("count", path, &had)
 	acknowledged := map[int64]time.Time{}
 	write := func() {
 		n++
@@ -52,7 +53,7 @@ func (b *bench) latency(path string, n, seconds int, alive func()) []figure {
 	}
 	for range 20 { // until everything is connected and compiled
 		write()
-		b.arrived(path, n-before, alive)
+		b.arrived(path, had+n-before, alive)
 	}
 	first := n + 1
 	begun := time.Now()
@@ -60,7 +61,7 @@ func (b *bench) latency(path string, n, seconds int, alive func()) []figure {
 		time.Sleep(time.Until(begun.Add(time.Duration(i) * time.Second / streamRate)))
 		write()
 	}
-	b.arrived(path, n-before, alive)
+	b.arrived(path, had+n-before, alive)
 	var arrivals []arrival
 	b.ask("arrivals", path, &arrivals)
 	var since, whole []float64

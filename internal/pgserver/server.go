@@ -146,7 +146,8 @@ func (s *Server) socketDir() string {
 func (s *Server) start(ctx context.Context) error {
 	var err error
 	first := s.port == 0
-	for range 10 {
+	patience := time.Now().Add(s.opts.startTimeout())
+	for tries := 0; tries < 10 || !first && time.Now().Before(patience); tries++ {
 		if first {
 			if s.port, err = freePort(); err != nil {
 				return err

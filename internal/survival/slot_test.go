@@ -94,7 +94,7 @@ func testGuardDrops(t *testing.T, source *pgserver.Server) {
 	p.Refuse(true)
 	w.grow(4)
 	w.exits(3)
-	w.said(`was dropped to save the server's disk`, "the last trouble was: ", "are lost to the stream", "max_retained (32.0 MiB)", "walhook setup", "--adopt")
+	w.said(`was dropped to save the server's disk`, "the last trouble was: ", "are lost to the stream", "max_retained (32.0 MiB)", "walhook setup", "--adopt", "; changes are missed since 20", "by 2 rules (event, doc) on event, doc")
 	if n := w.number(w.super, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+w.in.Slot+"'"); n != 0 {
 		t.Error("the slot is still there")
 	}
@@ -166,7 +166,7 @@ func TestSlotInvalidated(t *testing.T) {
 	pgtest.Exec(t, w.super, "CHECKPOINT")
 	q.Refuse(false)
 	w.exits(3)
-	w.said("is lost", "max_slot_wal_keep_size", "the server takes the slot before the slot guard would act")
+	w.said("is lost", "max_slot_wal_keep_size", "the server takes the slot before the slot guard would act", "by 2 rules (event, doc) on event, doc", "walhook resync")
 	p.Refuse(false)
 	out, err := w.in.Walhook("run")
 	if exitOf(err) != 3 || !contains(out, "is lost") || !contains(out, "walhook setup") {
@@ -176,4 +176,19 @@ func TestSlotInvalidated(t *testing.T) {
 	if exitOf(err) != 3 || !contains(out, "lost") {
 		t.Errorf("check with a lost slot: %v\n%s", err, out)
 	}
+}
+
+// The slot is dropped behind walhook's back: the message says since when changes are missed, and what they concern, as at a start.
+func TestSlotDropped(t *testing.T) {
+	t.Parallel()
+	q := harness.NewProxy(t, sharedServer(t))
+	w := newWorld(t, options{dialSource: q.Through})
+	q.Refuse(true)
+	slot := "FROM pg_replication_slots WHERE slot_name = '" + w.in.Slot + "'"
+	w.wait("the server to let go of the slot", func() bool { return w.number(w.super, "SELECT count(*) "+slot+" AND active") == 0 })
+	pgtest.Exec(t, w.super, "SELECT pg_drop_replication_slot(slot_name) "+slot)
+	q.Refuse(false)
+	w.exits(3)
+	w.said(`is missing: `, "; changes are missed since 20", " or later, by 2 rules (event, doc) on event, doc", "hint: walhook resync ")
+	w.writer.stop()
 }

@@ -36,6 +36,15 @@ func (p *watcher) run() {
 		}
 		alive, body := p.w.page("/healthz")
 		ready, why := p.w.page("/readyz")
+		if alive == 0 || ready == 0 { // nobody answers: it has closed its pages, and is about to end
+			select {
+			case <-p.w.ended:
+			case <-p.quit:
+			case <-time.After(10 * time.Second):
+				alive, body = p.w.page("/healthz")
+				ready, why = p.w.page("/readyz")
+			}
+		}
 		select {
 		case <-p.w.ended: // it was told to end, or the test complains of it
 			return
