@@ -50,8 +50,8 @@ backfill-long: ## A backfill of WALHOOK_ROWS (default 1,000,000) rows while they
 	WALHOOK_LONG=1 $(GO) test -count=1 -timeout 3h -v -run '^TestBackfillWhileTheTableIsWritten$$' ./internal/acceptance
 
 .PHONY: torture
-torture: ## Break everything around walhook, and walhook at every fail point, for TORTURE (default 10m; WALHOOK_TORTURE_JSON=file adds the counts up)
-	WALHOOK_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 24h -v -run '^(TestTorture|TestStorm)$$' ./internal/torture ./internal/storm
+torture: ## Break everything around walhook, and walhook at every fail point, for TORTURE (default 10m; WALHOOK_TORTURE_JSON=file adds the counts up and draws what is rare, WALHOOK_STORM_SIDES=n storms at a time)
+	WALHOOK_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 24h -parallel 16 -v -run '^(TestTorture|TestStorm)$$' ./internal/torture ./internal/storm
 
 .PHONY: fencing
 fencing: ## Stop the reader at every place between two commits and let another take over
@@ -93,6 +93,18 @@ fuzz: ## Fuzz every decoder, FUZZTIME each (default 20s)
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
+
+# Of bytes that others write: WAL and values of rows, the configuration, signatures, Retry-After. Without the instruments that make fuzz has, which would be compiled into everything, the standard library too.
+FUZZSHORT := cdc:FuzzDecode cdc:FuzzAny cmd/walhook:FuzzParseConfig delivery/signature:FuzzVerify delivery:FuzzRetryAfter
+.PHONY: fuzz-short
+fuzz-short: ## Fuzz five decoders for two seconds each, as every test run does
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for target in $(FUZZSHORT); do \
+		pkg=$${target%:*}; f=$${target#*:}; bin=$$dir/$$(echo $$pkg | tr / _); \
+		[ -x $$bin ] || $(GO) test -c -vet=off -o $$bin ./$$pkg; \
+		(cd $$pkg && $$bin -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime 2s -test.fuzzcachedir $$dir/cache) >$$dir/out 2>&1 || { cat $$dir/out; echo "$$pkg $$f has failed: its input is in $$pkg/testdata/fuzz/$$f"; exit 1; }; \
+		echo "$$pkg $$f: $$(grep '^fuzz: ' $$dir/out | tail -1)"; \
+	done
 
 BENCH ?= abcdefghj
 .PHONY: bench
