@@ -66,6 +66,7 @@ func (h *handling) loop(ctx context.Context) error {
 type handling struct {
 	*Source
 	done     LSN       // everything that ended before it has been handled
+	tried    LSN       // the end of the last batch that the handler was given: it may have kept one that it could not say so of
 	advanced time.Time // when the durable position last moved, or was last tried
 	failed   bool      // the last try to persist idle progress
 }
@@ -86,6 +87,7 @@ func (h *handling) batch(ctx context.Context, txs []*Tx, bytes int64) (err error
 	}()
 	h.track.update(func(p *Progress) { p.OldestCommit = txs[0].CommitTime })
 	last := txs[len(txs)-1]
+	h.tried = last.EndLSN
 	began := time.Now()
 	pause := backoff{lo: h.cfg.RetryMin, hi: h.cfg.RetryMax}
 	for n := 1; ; n++ {
@@ -143,7 +145,7 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 		return wait, nil
 	}
 	h.advanced = time.Now()
-	if !h.known.Load() || h.done <= LSN(h.durable.Load()) {
+	if !h.known.Load() || max(h.done, h.tried) <= LSN(h.durable.Load()) {
 		return every, nil
 	}
 	lsn, err := LSN(0), h.line.follow(ctx, h.Source)
@@ -166,9 +168,10 @@ func (h *handling) advance(ctx context.Context, every time.Duration) (time.Durat
 		return 0, nil
 	case err != nil:
 		return 0, fmt.Errorf("persist position %s: %w", h.done, err)
-	case lsn > h.done:
+	case lsn > max(h.done, h.tried):
 		return 0, fmt.Errorf("persist position %s: position %s is past it", h.done, lsn)
 	}
+	h.done = max(h.done, lsn)
 	failpoint.Hit(failpoint.Advanced)
 	h.settled(lsn)
 	if h.trace.Advanced != nil {

@@ -1,6 +1,7 @@
 package storm
 
 import (
+	"context"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -37,8 +38,8 @@ type Receivers struct {
 	log      []arrival
 	known    map[string]*event // by id
 	ids      map[identity]string
-	numbers  map[number]string // to ids
-	open     map[openLane]int  // events under way
+	numbers  map[number]string           // to ids
+	open     map[openLane][]*openRequest // events under way
 	problems []string
 }
 
@@ -96,9 +97,12 @@ type arrival struct {
 // openLane is a record that an endpoint has in hand, from one life of a process.
 type openLane struct{ endpoint, table, key, life string }
 
+// openRequest is a request under way, and what another one of the same record says against it that came meanwhile.
+type openRequest struct{ problem string }
+
 func newReceivers(t testing.TB, seed uint64, counts *harness.Tally) *Receivers {
 	r := &Receivers{t: t, tally: counts, faces: newFaces(t), rnd: rand.New(rand.NewPCG(seed, 1<<40)), moods: map[string]Mood{}, requests: map[string]int{}, known: map[string]*event{},
-		ids: map[identity]string{}, numbers: map[number]string{}, open: map[openLane]int{}}
+		ids: map[identity]string{}, numbers: map[number]string{}, open: map[openLane][]*openRequest{}}
 	r.Server = httptest.NewUnstartedServer(r)
 	r.Listener = &eitherListener{r.Listener, r.faces, r.faces.config()}
 	r.Start()
@@ -232,14 +236,18 @@ func (r *Receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			lanes[openLane{endpoint, e.Table, e.Key, life}] = true
 		}
 	}
+	this := &openRequest{}
 	for l := range lanes {
-		if r.open[l]++; r.open[l] > 1 && fresh && f.Answer == nil {
-			r.complain("two requests of %+v are under way at once", l)
+		for _, other := range r.open[l] {
+			if fresh && f.Answer == nil {
+				other.problem = fmt.Sprintf("two requests of %+v are under way at once", l)
+			}
 		}
+		r.open[l] = append(r.open[l], this)
 	}
 	long := f.Wait >= timeout || f.Answer != nil // whoever runs out of patience may come back before its context is seen to end
 	if f.Wait == 0 || long {
-		r.shut(lanes)
+		r.shut(lanes, this)
 	}
 	r.mu.Unlock()
 
@@ -249,9 +257,7 @@ func (r *Receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		case <-req.Context().Done():
 		}
 		if !long {
-			r.mu.Lock()
-			r.shut(lanes)
-			r.mu.Unlock()
+			r.finish(req.Context(), lanes, this)
 		}
 	}
 	switch {
@@ -276,9 +282,29 @@ func (r *Receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-func (r *Receivers) shut(lanes map[openLane]bool) {
+// finish ends a request that took a while. If the client has sent another one of the same record meanwhile, it must have given this one up:
+// the server learns of that a moment later.
+func (r *Receivers) finish(ctx context.Context, lanes map[openLane]bool, this *openRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shut(lanes, this)
+	if this.problem == "" {
+		return
+	}
+	r.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		r.mu.Lock()
+	case <-time.After(timeout / 2):
+		r.mu.Lock()
+		r.complain("%s", this.problem)
+	}
+}
+
+func (r *Receivers) shut(lanes map[openLane]bool, this *openRequest) {
 	for l := range lanes {
-		if r.open[l]--; r.open[l] <= 0 {
+		r.open[l] = slices.DeleteFunc(r.open[l], func(o *openRequest) bool { return o == this })
+		if len(r.open[l]) == 0 {
 			delete(r.open, l)
 		}
 	}
