@@ -42,10 +42,12 @@ const (
 	AlarmLost     AlarmName = "lost"     // the server has removed WAL that was still needed, or the slot is gone
 	AlarmGuard    AlarmName = "guard"    // the limit of the slot guard is exceeded
 	AlarmUnseen   AlarmName = "unseen"   // the slot could not be looked at for longer than a minute
+
+	AlarmPublication AlarmName = "publication" // changes are not streamed, or were not within the last hour, as somebody changed the publication
 )
 
 // AlarmNames lists all of them.
-var AlarmNames = []AlarmName{AlarmRetained, AlarmLag, AlarmHeadroom, AlarmLost, AlarmGuard, AlarmUnseen}
+var AlarmNames = []AlarmName{AlarmRetained, AlarmLag, AlarmHeadroom, AlarmLost, AlarmGuard, AlarmUnseen, AlarmPublication}
 
 // Alarm is one that is raised.
 type Alarm struct {
@@ -63,6 +65,8 @@ type Look struct {
 	Lag    time.Duration // how long ago the confirmed position was the end of WAL
 	Limit  int64         // of the slot guard; 0 for none
 	Gap    string        // of a slot that is lost or gone: since when changes are missed and what they concern, to be put behind the message
+
+	Publication string // what [PublicationWatch.Look] says
 }
 
 // Alarms raises each alarm once when its threshold is crossed and clears it once when things are well again: for amounts, a tenth
@@ -121,6 +125,7 @@ func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 	}
 	a.unseen = time.Time{}
 	set(AlarmUnseen, false, "", "")
+	set(AlarmPublication, l.Publication != "", l.Publication, publicationHint)
 	h, slot := l.Health, l.Health.Slot
 	lost := slot == nil || slot.Lost()
 	switch {
@@ -154,6 +159,8 @@ func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 		fmt.Sprintf("the slot keeps %s of WAL, more than source.guard.max_retained (%s): unless that shrinks, the guard acts", bytesText(kept), bytesText(l.Limit)), a.why(l))
 	return raised, cleared
 }
+
+const publicationHint = "walhook setup puts the publication right; walhook resync --since TIME then sends what was written meanwhile as it is now"
 
 // why tells a stream that is behind from a transaction of somebody's that is open.
 func (a *Alarms) why(l Look) string {

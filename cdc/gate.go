@@ -45,7 +45,7 @@ type AwayError struct {
 
 // Error says why and until when.
 func (e *AwayError) Error() string {
-	return fmt.Sprintf("walhook stays away from the database until %s: %s", e.Until.UTC().Format(time.RFC3339), e.Why)
+	return fmt.Sprintf("walhook stays away from the database until %s: %s", instantText(e.Until), e.Why)
 }
 
 // Temporary says that it comes back by itself.

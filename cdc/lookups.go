@@ -224,7 +224,7 @@ func (l *Lookups) judge(link *Link, err error, now time.Time) error {
 // tooSlow is an error while a link is left alone.
 func (l *Lookups) tooSlow(link *Link, now time.Time) error {
 	if s := l.slow[link]; s != nil && now.Before(s.until) {
-		return &SlowLookupError{Link: link, Err: fmt.Errorf("%d in a row were ended by the server; the next is tried at %s", s.attempts, s.until.UTC().Format(time.RFC3339))}
+		return &SlowLookupError{Link: link, Err: fmt.Errorf("%d in a row were ended by the server; the next is tried at %s", s.attempts, instantText(s.until))}
 	}
 	return nil
 }

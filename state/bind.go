@@ -183,7 +183,7 @@ func (db *DB) insertBinding(ctx context.Context, t *transaction, b Binding, pos 
 
 func (db *DB) updateBinding(ctx context.Context, t *transaction, b Binding, pos delivery.Position) error {
 	const update = `UPDATE {schema}.source SET system_id = $1, timeline = $2, database_oid = $3, database_name = $4, uuid = $5, create_date = $6,
-		neutralized = $7, slot = $8, lsn = $9::text::pg_lsn, open_lsn = $10::text::pg_lsn, open_count = $11, bound_at = now(), updated_at = now()`
+		neutralized = $7, slot = $8, lsn = $9::text::pg_lsn, open_lsn = $10::text::pg_lsn, open_count = $11, bound_at = now(), updated_at = now(), publication_oid = NULL`
 	return t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(update), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Neutralized, b.Slot,
 			pos.LSN.String(), pos.Open.String(), pos.Count)
@@ -210,6 +210,18 @@ func (db *DB) Bound(ctx context.Context) (b Binding, bound bool, err error) {
 		return Binding{}, false, nil
 	}
 	return b, err == nil, db.translate("read binding", err)
+}
+
+// SeePublication remembers the oid of the publication that the source is read through, and returns the one that was remembered before; 0 when none was
+// since the state was bound.
+func (db *DB) SeePublication(ctx context.Context, oid uint32) (before uint32, err error) {
+	const see = `UPDATE {schema}.source SET publication_oid = $1 FROM (SELECT publication_oid FROM {schema}.source FOR UPDATE) old
+		RETURNING coalesce(old.publication_oid, 0)`
+	err = db.pool.QueryRow(ctx, db.sql(see), oid).Scan(&before)
+	if noRows(err) {
+		return 0, ErrNotBound
+	}
+	return before, db.translate("remember the publication", err)
 }
 
 // StoredPosition returns the position as committed; [ErrNotBound] before the first Bind.

@@ -269,3 +269,33 @@ func TestNeutralizedIsRemembered(t *testing.T) {
 		t.Errorf("marked again: %v", err)
 	}
 }
+
+// The publication is remembered from run to run, and forgotten when another source, or another place in it, is taken on.
+func TestSeePublication(t *testing.T) {
+	db := openState(t, nil)
+	exec(t, db, "DELETE FROM {schema}.source")
+	if _, err := db.SeePublication(t.Context(), 1); !errors.Is(err, ErrNotBound) {
+		t.Errorf("not bound: %v", err)
+	}
+	bind := func(b Binding, adopt bool) {
+		t.Helper()
+		if _, err := db.Bind(t.Context(), b, BindOptions{Start: testStart, Adopt: adopt}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sees := func(oid, want uint32) {
+		t.Helper()
+		if before, err := db.SeePublication(t.Context(), oid); err != nil || before != want {
+			t.Errorf("see %d: %d, %v, want %d", oid, before, err, want)
+		}
+	}
+	bind(testBinding, true)
+	sees(4_000_000_000, 0)
+	sees(17, 4_000_000_000)
+	bind(testBinding, false)
+	sees(17, 17)
+	other := testBinding
+	other.Slot += "_2"
+	bind(other, true)
+	sees(18, 0)
+}

@@ -31,6 +31,16 @@ type survey struct {
 	sum    [32]byte         // of what the catalog says of these
 }
 
+// streamed lists the tables that must be in the publication, as schema.table.
+func (s *survey) streamed() (names []string) {
+	for _, n := range s.needs {
+		if !n.ReadOnly && !n.Optional {
+			names = append(names, n.Schema+"."+n.Table)
+		}
+	}
+	return names
+}
+
 // look reads the catalog over a connection, compiles the rules against it and finds out the state of slot,
 // publication and tables for the role that streams; an empty role is the connection's own.
 func (c *Config) look(ctx context.Context, conn *pgx.Conn, role string, more ...cdc.TableNeed) (*survey, error) {

@@ -201,7 +201,7 @@ func (c *revision) publication() error {
 }
 
 // remake drops the publication and makes it again in one transaction, while nobody writes: pgoutput compares what it knows of publications now with what a
-// transaction that was open meanwhile saw of them, and leaves out changes of that transaction (PostgreSQL 15.18; nobody is told).
+// transaction that was open meanwhile saw of them, and leaves out changes of that transaction (12 to 18; the server tells nobody).
 func (c *revision) remake() error {
 	const list = `SELECT string_agg(quote_ident(schemaname) || '.' || quote_ident(tablename), ', ') FROM pg_publication_tables WHERE pubname = $1`
 	const with = `SELECT 'publish = ''' || concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END) || '''' FROM pg_publication WHERE pubname = $1`

@@ -292,7 +292,7 @@ type document struct {
 		SlotError  string `json:"slot_error"`
 		LastError  string `json:"last_error"`
 		Alarms     []struct {
-			Name string `json:"name"`
+			Name, Message string
 		} `json:"slot_alarms"`
 	} `json:"source"`
 	Position struct {
