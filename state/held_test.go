@@ -54,6 +54,27 @@ func TestHoldOutlivesADisabledEndpoint(t *testing.T) {
 	wantLanes(t, claim(t, p, "a", 1, 3), "a:m/1=1,2,3")
 }
 
+// A process that dies between the commit of a dead letter that holds and that of the outcome that lets go of the lane leaves a lane that holds.
+func TestHoldOutlivesTheProcess(t *testing.T) {
+	db := openLedger(t, nil)
+	p, q := register(t, db), register(t, db)
+	f := newFeed(t, p)
+	d := []*delivery.Delivery{f.delivery("a", "m/1"), f.delivery("a", "m/1"), f.delivery("a", "m/2")}
+	f.enqueue(t, all, d...)
+	dead := notDone(outcome(d[0], delivery.Dead))
+	dead.Hold = true
+	finish(t, p, 4, dead)
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantLanes(t, claim(t, q, "a", 2, 3), "a:m/2=3")
+	wantIntact(t, db)
+	if n, err := db.RetryDead(t.Context(), Filter{}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	wantLanes(t, claim(t, q, "a", 1, 3), "a:m/1=1,2")
+}
+
 // A dead letter that should hold its lane, and is retried while somebody has the lane in hand, is sent all the same.
 func TestRetriedInFrontOfALaneInHand(t *testing.T) {
 	db := openLedger(t, nil)

@@ -185,11 +185,16 @@ func (db *DB) remove(ctx context.Context, t *transaction, statement string, args
 	return gone, freed, err
 }
 
+// joinHolding finds lanes, l, in which a dead letter holds what comes after it, as h. A process may have ended between the commit that wrote the
+// letter and the one that would have held the lane: the outcomes of a batch need not be committed together.
+const joinHolding = `LEFT JOIN (SELECT DISTINCT endpoint, lane FROM {schema}.dead_letter WHERE holds) h ON h.endpoint = l.endpoint AND h.lane = l.key`
+
 // freeLanes frees all lanes of processes that were removed in this transaction. It reads the whole table,
 // which is cheaper than an index that every lane would have to enter.
 func (db *DB) freeLanes(ctx context.Context, t *transaction, owners []int64) (freed int64, err error) {
-	const free = `UPDATE {schema}.lane SET owner = NULL, due = now() FROM (
-			SELECT endpoint, key FROM {schema}.lane WHERE owner = ANY($1) ORDER BY endpoint, key FOR UPDATE
+	const free = `UPDATE {schema}.lane SET owner = NULL, due = now(), held = mine.holds FROM (
+			SELECT l.endpoint, l.key, h.lane IS NOT NULL AS holds FROM {schema}.lane l ` + joinHolding + `
+			WHERE l.owner = ANY($1) ORDER BY l.endpoint, l.key FOR UPDATE OF l
 		) mine WHERE lane.endpoint = mine.endpoint AND lane.key = mine.key`
 	err = t.send(ctx, func(b *pgx.Batch) {
 		b.Queue(db.sql(free), owners).Exec(func(tag pgconn.CommandTag) error {
