@@ -17,12 +17,13 @@ import (
 
 // fakeDesk is a Desk of a thousand deliveries, which remembers what it was asked.
 type fakeDesk struct {
-	mu      sync.Mutex
-	asked   []string
-	newest  int64 // seq of the newest delivery
-	err     error
-	block   chan struct{} // not nil: everything waits for it
-	changes []Change
+	unrecorded string // why a test is not on record
+	mu         sync.Mutex
+	asked      []string
+	newest     int64 // seq of the newest delivery
+	err        error
+	block      chan struct{} // not nil: everything waits for it
+	changes    []Change
 }
 
 func (d *fakeDesk) note(ctx context.Context, format string, args ...any) error {
@@ -114,7 +115,7 @@ func (d *fakeDesk) SetEndpoint(ctx context.Context, name string, pause bool, rea
 }
 
 func (d *fakeDesk) SendTest(ctx context.Context, name, event string, body []byte) (*TestResult, error) {
-	return &TestResult{ID: "test_1", Body: json.RawMessage("{}")}, d.note(ctx, "test %s %s %s", name, event, body)
+	return &TestResult{ID: "test_1", Body: json.RawMessage("{}"), NotRecorded: d.unrecorded}, d.note(ctx, "test %s %s %s", name, event, body)
 }
 
 func (d *fakeDesk) Verify(ctx context.Context, name, address string, send bool) (*delivery.Probe, error) {
@@ -396,9 +397,9 @@ func TestAPIAudit(t *testing.T) {
 	}
 	f.ask("POST", "/api/v1/deliveries/retry", `{"endpoint": "erp", "confirm": true}`, nil)
 	f.ask("POST", "/api/v1/endpoints/erp/pause", `{}`, nil)
-	f.desk.err = errors.New("not on record")
-	if status, _, _ := f.ask("POST", "/api/v1/endpoints/erp/send-test", "", nil); status == 200 || len(f.audits) != 3 || f.audits[2].Done != 1 || f.audits[2].Err == nil {
-		t.Errorf("a test that was sent: %d, %+v", status, f.audits)
+	f.desk.unrecorded = "disk full"
+	if status, answer, _ := f.ask("POST", "/api/v1/endpoints/erp/send-test", "", nil); status != 200 || answer["not_recorded"] != "disk full" || len(f.audits) != 3 || f.audits[2].Done != 1 || f.audits[2].Err != nil {
+		t.Errorf("a test that was sent: %d, %v, %+v", status, answer, f.audits)
 	}
 	f.audits = f.audits[:min(len(f.audits), 2)]
 	f.desk.err = &Refusal{409, "queue_full", "no room", ""}

@@ -218,12 +218,10 @@ func (a *api) sendTest(ctx context.Context, c *call) (any, error) {
 		r.Body = nil
 	}
 	result, err := a.desk.SendTest(ctx, name, r.Event, r.Body)
-	if result != nil { // also of one that was sent, and could not be put on record
-		c.audit.Done = 1
-	}
 	if err != nil {
 		return nil, err
 	}
+	c.audit.Done = 1
 	return result, nil
 }
 

@@ -144,6 +144,8 @@ type TestResult struct {
 	Reason   string          `json:"reason,omitempty"`
 	Body     json.RawMessage `json:"body"`
 	Attempt  AttemptLine     `json:"attempt"`
+
+	NotRecorded string `json:"not_recorded,omitempty"` // why it could not be put on record; it was sent all the same
 }
 
 // RuleLine is one rule of the configuration.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,19 +35,24 @@ The status is 0 when the receiver took it, and 1 when a delivery would have fail
 				return err
 			}
 			return a.withState(cmd.Context(), func(cfg *Config, db *state.DB) error {
-				result, failed := cfg.desk(db).SendTest(cmd.Context(), args[0], event, body)
-				if result == nil {
-					return failed
+				result, err := cfg.desk(db).SendTest(cmd.Context(), args[0], event, body)
+				if err != nil {
+					return err
 				}
 				if asJSON {
 					err = a.printJSON(result)
 				} else {
 					err = a.printTest(result)
 				}
-				if err = errors.Join(err, failed); err == nil && result.Result != delivery.Delivered {
+				switch {
+				case err != nil:
+					return err
+				case result.NotRecorded != "":
+					return environmentError(fmt.Errorf("the test was sent (%s), and could not be put on record: %s", result.Result, result.NotRecorded), "")
+				case result.Result != delivery.Delivered:
 					return errQuiet(exitFailed)
 				}
-				return err
+				return nil
 			})
 		},
 	}
