@@ -97,6 +97,10 @@ func (w *PublicationWatch) Look(now time.Time, look *PublicationLook, needed []s
 	}
 	var mended []string
 	over := map[lack][]string{}
+	entries := map[uint32]bool{}
+	for _, m := range look.Tables {
+		entries[m.OID] = true
+	}
 	for _, name := range needed {
 		was, known := w.tables[name]
 		is, ok := look.Tables[name]
@@ -106,6 +110,7 @@ func (w *PublicationWatch) Look(now time.Time, look *PublicationLook, needed []s
 		what := ""
 		switch {
 		case look.OID == 0, ok && is.Whole && look.Complete:
+		case !ok && known && entries[was.OID]: // it has another name, under which it is published
 		case !ok && known:
 			what = "in the publication"
 		case ok && !is.Whole:

@@ -68,9 +68,17 @@ func TestPublicationWatch(t *testing.T) {
 			t.Errorf("minute %d, after %s:\n%s\nwant\n%s", s.minute, s.sql, got, want)
 		}
 	}
+	exec("ALTER TABLE a RENAME TO z")
+	if got := look(450); got != "" {
+		t.Errorf("a table that is renamed: %s", got)
+	}
+	exec("ALTER TABLE z RENAME TO a")
+	if got := look(460); got != "" {
+		t.Errorf("a table that was renamed and back: %s", got)
+	}
 	if l.conn != nil && serverMajor(l.conn.PgConn()) >= 15 {
 		exec(`ALTER PUBLICATION "p p" SET TABLE a (id), b`)
-		if got := look(500); !strings.Contains(got, "not in the publication with all rows and columns since 2026-03-01T17:01:00Z at the earliest: public.a; their") {
+		if got := look(500); !strings.Contains(got, "not in the publication with all rows and columns since 2026-03-01T19:40:00Z at the earliest: public.a; their") {
 			t.Errorf("a list of columns: %s", got)
 		}
 	}
