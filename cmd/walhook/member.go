@@ -141,15 +141,12 @@ func (m *member) read(ctx context.Context) error {
 	}
 	reader, err := m.process.Contend(ctx, m.readerTrace())
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
 	defer reader.Close() // after the stream has ended
 	source, err := m.begin(ctx, reader)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -162,7 +159,7 @@ func (m *member) read(ctx context.Context) error {
 	}()
 	scheduled, err := m.schedule(running, source)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	repaired := m.repair(running, source)
 	worked := m.jobs.run(running, m)
@@ -180,6 +177,14 @@ func (m *member) read(ctx context.Context) error {
 	default:
 		return err
 	}
+}
+
+// unlessEnded returns err, which is of no interest once ctx has ended: what was cut short had changed nothing.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // begin prepares the stream from the position that the right to read came with. A state that was bound to another source since

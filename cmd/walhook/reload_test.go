@@ -22,6 +22,67 @@ import (
 	"walhook/status"
 )
 
+// installed sets walhook up with one rule and one endpoint, and the state in a database of its own. It returns the configuration file, and what it names.
+func installed(t *testing.T, receiver string) (config string, env map[string]string) {
+	t.Helper()
+	env = map[string]string{"RECEIVER": receiver, "STATE_DSN": pgtest.Database(t)}
+	if err := provide(t, func(k, v string) { env[k] = v }, pgtest.Database(t), pgtest.Server(t)); err != nil {
+		t.Fatal(err)
+	}
+	config = filepath.Join(t.TempDir(), "walhook.toml")
+	text := os.Expand("[source]\ndsn = \"$WALHOOK_DSN\"\nslot = \"$SLOT\"\n[state]\ndsn = \"$STATE_DSN\"\n[http]\nlisten = \"off\"\n[endpoints.e]\nurl = \"$RECEIVER\"\n"+
+		"[[rules]]\nname = \"r\"\nmodel = \"res.partner\"\non = [\"create\"]\nendpoint = \"e\"\n", func(k string) string { return env[k] })
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs strings.Builder
+	if code := run(t.Context(), []string{"setup", "--config", config, "--dsn", env["OWNER_DSN"]}, io.Discard, &errs); code != exitOK {
+		t.Fatal(errs.String())
+	}
+	return config, env
+}
+
+// Whoever asks walhook to stop while it begins to read, which a locked table can make long, is obeyed, and that is no failure.
+func TestStopWhileItBegins(t *testing.T) {
+	config, env := installed(t, "http://127.0.0.1:1")
+	cfg, err := loadConfig(config, variables())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := openPipeline(t.Context(), cfg, zerolog.New(zerolog.NewTestWriter(t)), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := pgtest.Connect(t, env["STATE_DSN"])
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE walhook.image_table"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	until(t, "the lock to be waited for", func() (waits bool) {
+		if err := tx.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'walhook.image_table'::regclass AND NOT granted)").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
 // A process that reloads again and again, while a receiver is slow and when it is stopped in the middle of it, loses nothing, leaves nothing
 // behind, and cuts no request short.
 func TestReloadLeavesNothingBehind(t *testing.T) {
@@ -38,20 +99,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 		}
 	}))
 	t.Cleanup(receiver.Close)
-	env := map[string]string{"RECEIVER": receiver.URL, "STATE_DSN": pgtest.Database(t)}
-	if err := provide(t, func(k, v string) { env[k] = v }, pgtest.Database(t), pgtest.Server(t)); err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(t.TempDir(), "walhook.toml")
-	text := os.Expand("[source]\ndsn = \"$WALHOOK_DSN\"\nslot = \"$SLOT\"\n[state]\ndsn = \"$STATE_DSN\"\n[http]\nlisten = \"off\"\n[endpoints.e]\nurl = \"$RECEIVER\"\n"+
-		"[[rules]]\nname = \"r\"\nmodel = \"res.partner\"\non = [\"create\"]\nendpoint = \"e\"\n", func(k string) string { return env[k] })
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var errs strings.Builder
-	if code := run(t.Context(), []string{"setup", "--config", config, "--dsn", env["OWNER_DSN"]}, io.Discard, &errs); code != exitOK {
-		t.Fatal(errs.String())
-	}
+	config, env := installed(t, receiver.URL)
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	load := func() (*Config, error) {
 		reading <- struct{}{}

@@ -10,6 +10,7 @@ import (
 // drained is what a round that empties a backlog has shown.
 type drained struct {
 	rate    float64 // webhooks a second, from the first to the last one
+	paused  float64 // milliseconds that the receiver has taken for a request, on average; 0 of one that answers at once
 	busy    float64 // requests under way on average, as the sender sees it
 	logged  float64 // seconds after the last one until its outcome was committed
 	own     float64 // CPU of the contender's process, microseconds per delivery
@@ -95,7 +96,7 @@ func (w *world) drain(events int, path string, concurrency int) (d drained) {
 	emptied := time.Now().UnixNano()
 	g.read(&d, events)
 	s := w.correct(path, events)
-	d.rate, d.logged = s.rate(), time.Duration(emptied-s.Last).Seconds()
+	d.rate, d.paused, d.logged = s.rate(), s.Paused, time.Duration(emptied-s.Last).Seconds()
 	if n := w.number(conn, "SELECT count(DISTINCT seq) FROM walhook.attempt WHERE result = 'delivered' AND status = 200 AND response_body = 'ok\n'::bytea AND total_us > 0"); n != events {
 		w.t.Errorf("%d of %d deliveries are in the log of attempts", n, events)
 	}

@@ -44,6 +44,7 @@ type route struct {
 	flaky bool
 
 	requests atomic.Int64
+	paused   atomic.Int64 // nanoseconds, over all requests
 	mu       sync.Mutex
 	arrivals []arrival
 	samples  []sample
@@ -206,6 +207,7 @@ func (s *sink) take(path []byte, field func(name string) []byte, body []byte) bo
 	n := r.requests.Add(1)
 	if r.pause > 0 {
 		time.Sleep(r.pause)
+		r.paused.Add(int64(time.Since(now)))
 	}
 	if r.flaky && n%2 == 1 {
 		return false
@@ -287,10 +289,11 @@ type summary struct {
 	PID         int
 	Requests    int64
 	Accepted    int
-	Distinct    int   // by webhook-id
-	Misplaced   int   // not the version after the last one of the record
-	First, Last int64 // ns since 1970
-	Signed      int   // signatures verified
+	Distinct    int     // by webhook-id
+	Misplaced   int     // not the version after the last one of the record
+	First, Last int64   // ns since 1970
+	Paused      float64 // milliseconds that a request was made to wait, on average: a timer on a busy machine is late
+	Signed      int     // signatures verified
 	BadSigned   string
 }
 
@@ -298,6 +301,7 @@ func (r *route) summary() summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := summary{PID: os.Getpid(), Requests: r.requests.Load(), Accepted: len(r.arrivals)}
+	s.Paused = float64(r.paused.Load()) / 1e6 / float64(max(s.Requests, 1))
 	ids, versions := make(map[uint64]struct{}, len(r.arrivals)), map[int64]int64{}
 	for _, a := range r.arrivals {
 		if s.First == 0 || a.At < s.First {

@@ -28,20 +28,24 @@ func (b *bench) backlogSlow() {
 		most := float64(kind.concurrency*1000) / float64(kind.pause)
 		what := fmt.Sprintf("%d ms, %d at a time", kind.pause, kind.concurrency)
 		path := fmt.Sprintf("/slow/%d/", kind.pause)
-		share := func(d drained) figure { return figure{"share of what is possible", d.rate / most} }
+		share := func(d drained) []figure {
+			return append([]figure{{"share of what is possible", d.rate / most}, {"the receiver's pause ms", d.paused},
+				{"share of what its pauses allow", d.rate / (float64(kind.concurrency*1000) / d.paused)}}, d.figures()...)
+		}
 		for range b.rounds {
 			if kind.pause == 10 {
 				d := b.floor(kind.events, path+"floor", kind.concurrency)
-				s.add("floor, "+what, append([]figure{share(d)}, d.figures()...)...)
+				s.add("floor, "+what, share(d)...)
 			}
 			d := b.drain(kind.events, path+"walhook", kind.concurrency)
-			s.add("walhook, "+what, append([]figure{share(d), {"share under way", d.busy / float64(kind.concurrency)}}, d.figures()...)...)
+			s.add("walhook, "+what, append([]figure{{"share under way", d.busy / float64(kind.concurrency)}}, share(d)...)...)
 		}
 		s.target(fmt.Sprintf("share of %d requests under way", kind.concurrency), s.median("walhook, "+what, "share under way"), true, 0.9)
 		if kind.concurrency != slowConcurrency {
 			continue // a few requests at a time: what the network and the timer add to the pause counts
 		}
 		s.target(fmt.Sprintf("share of %d / %d ms = %.0f/s", kind.concurrency, kind.pause, most), s.median("walhook, "+what, "share of what is possible"), true, 0.9)
+		s.target(fmt.Sprintf("share of what pauses of %d ms allow as the machine keeps them", kind.pause), s.median("walhook, "+what, "share of what its pauses allow"), true, 0.9)
 	}
 }
 
