@@ -3,6 +3,7 @@ package cdc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -66,7 +67,8 @@ type Look struct {
 	Limit  int64         // of the slot guard; 0 for none
 	Gap    string        // of a slot that is lost or gone: since when changes are missed and what they concern, to be put behind the message
 
-	Publication string // what [PublicationWatch.Look] says
+	Publication     string // what [PublicationWatch.Look] says
+	PublicationNews int
 }
 
 // Alarms raises each alarm once when its threshold is crossed and clears it once when things are well again: for amounts, a tenth
@@ -74,6 +76,7 @@ type Look struct {
 type Alarms struct {
 	cfg    AlarmConfig
 	raised map[AlarmName]Alarm
+	news   int       // of the publication, that has been told
 	unseen time.Time // of the first look that failed since one that did not
 }
 
@@ -96,7 +99,7 @@ func (a *Alarms) Raised() []Alarm {
 	return all
 }
 
-// Look takes a look into account, and returns the alarms that it has raised and those that it has cleared.
+// Look takes a look into account, and returns the alarms that it has raised, or that tell of something new, and those that it has cleared.
 func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 	set := func(name AlarmName, on bool, message, hint string) {
 		old, was := a.raised[name]
@@ -126,6 +129,10 @@ func (a *Alarms) Look(l Look) (raised, cleared []Alarm) {
 	a.unseen = time.Time{}
 	set(AlarmUnseen, false, "", "")
 	set(AlarmPublication, l.Publication != "", l.Publication, publicationHint)
+	if alarm, on := a.raised[AlarmPublication]; on && l.PublicationNews > a.news && !slices.Contains(raised, alarm) {
+		raised = append(raised, alarm) // it tells of something else now
+	}
+	a.news = l.PublicationNews
 	h, slot := l.Health, l.Health.Slot
 	lost := slot == nil || slot.Lost()
 	switch {

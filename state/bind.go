@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -140,6 +141,9 @@ func (db *DB) adopt(ctx context.Context, t *transaction, a *Adoption) error {
 		if err := db.forgetImages(ctx, t); err != nil {
 			return err
 		}
+		if err := t.send(ctx, func(batch *pgx.Batch) { batch.Queue(db.sql(`UPDATE {schema}.source SET publication = NULL`)) }); err != nil {
+			return err
+		}
 	}
 	return t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(note), a.Reasons, a.From.String(), a.To.String(), a.Lost, db.cfg.Version).
@@ -183,7 +187,7 @@ func (db *DB) insertBinding(ctx context.Context, t *transaction, b Binding, pos 
 
 func (db *DB) updateBinding(ctx context.Context, t *transaction, b Binding, pos delivery.Position) error {
 	const update = `UPDATE {schema}.source SET system_id = $1, timeline = $2, database_oid = $3, database_name = $4, uuid = $5, create_date = $6,
-		neutralized = $7, slot = $8, lsn = $9::text::pg_lsn, open_lsn = $10::text::pg_lsn, open_count = $11, bound_at = now(), updated_at = now(), publication_oid = NULL`
+		neutralized = $7, slot = $8, lsn = $9::text::pg_lsn, open_lsn = $10::text::pg_lsn, open_count = $11, bound_at = now(), updated_at = now()`
 	return t.send(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.sql(update), b.SystemID, int64(b.Timeline), int64(b.DatabaseOID), b.DatabaseName, b.UUID, b.CreateDate, b.Neutralized, b.Slot,
 			pos.LSN.String(), pos.Open.String(), pos.Count)
@@ -212,16 +216,28 @@ func (db *DB) Bound(ctx context.Context) (b Binding, bound bool, err error) {
 	return b, err == nil, db.translate("read binding", err)
 }
 
-// SeePublication remembers the oid of the publication that the source is read through, and returns the one that was remembered before; 0 when none was
-// since the state was bound.
-func (db *DB) SeePublication(ctx context.Context, oid uint32) (before uint32, err error) {
-	const see = `UPDATE {schema}.source SET publication_oid = $1 FROM (SELECT publication_oid FROM {schema}.source FOR UPDATE) old
-		RETURNING coalesce(old.publication_oid, 0)`
-	err = db.pool.QueryRow(ctx, db.sql(see), oid).Scan(&before)
-	if noRows(err) {
-		return 0, ErrNotBound
+// RecallPublication returns what [DB.RememberPublication] was given last; false when that is nothing, or a publication of another source.
+func (db *DB) RecallPublication(ctx context.Context) (m cdc.PublicationMemory, known bool, err error) {
+	const read = `SELECT publication FROM {schema}.source`
+	var text []byte
+	err = db.pool.QueryRow(ctx, db.sql(read)).Scan(&text)
+	switch {
+	case noRows(err):
+		return m, false, ErrNotBound
+	case err != nil || text == nil:
+		return m, false, db.translate("recall the publication", err)
 	}
-	return before, db.translate("remember the publication", err)
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, false, fmt.Errorf("recall the publication: %w", err)
+	}
+	return m, true, nil
+}
+
+// RememberPublication notes how the source's publication was found, for the process after this one.
+func (db *DB) RememberPublication(ctx context.Context, m cdc.PublicationMemory) error {
+	const write = `UPDATE {schema}.source SET publication = $1 WHERE publication IS DISTINCT FROM $1`
+	_, err := db.pool.Exec(ctx, db.sql(write), m)
+	return db.translate("remember the publication", err)
 }
 
 // StoredPosition returns the position as committed; [ErrNotBound] before the first Bind.

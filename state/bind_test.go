@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -270,32 +271,37 @@ func TestNeutralizedIsRemembered(t *testing.T) {
 	}
 }
 
-// The publication is remembered from run to run, and forgotten when another source, or another place in it, is taken on.
-func TestSeePublication(t *testing.T) {
+// The publication is remembered from run to run, and forgotten when another place in the source is taken on, not when the same one goes on.
+func TestPublicationIsRemembered(t *testing.T) {
 	db := openState(t, nil)
-	exec(t, db, "DELETE FROM {schema}.source")
-	if _, err := db.SeePublication(t.Context(), 1); !errors.Is(err, ErrNotBound) {
-		t.Errorf("not bound: %v", err)
-	}
+	first := cdc.PublicationMemory{Name: "p", OID: 4_000_000_000, Tables: map[string][2]uint32{"public.t": {16_384, 4_000_000_001}}}
 	bind := func(b Binding, adopt bool) {
 		t.Helper()
-		if _, err := db.Bind(t.Context(), b, BindOptions{Start: testStart, Adopt: adopt}); err != nil {
+		if _, err := db.Bind(t.Context(), b, BindOptions{Start: testStart, Adopt: adopt, Timeline: func(uint32, uint32, cdc.LSN) error { return nil }}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sees := func(oid, want uint32) {
+	recalls := func(want cdc.PublicationMemory, known bool) {
 		t.Helper()
-		if before, err := db.SeePublication(t.Context(), oid); err != nil || before != want {
-			t.Errorf("see %d: %d, %v, want %d", oid, before, err, want)
+		got, ok, err := db.RecallPublication(t.Context())
+		if err != nil || ok != known || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v, %v; want %+v, %v", got, ok, err, want, known)
 		}
 	}
-	bind(testBinding, true)
-	sees(4_000_000_000, 0)
-	sees(17, 4_000_000_000)
-	bind(testBinding, false)
-	sees(17, 17)
-	other := testBinding
-	other.Slot += "_2"
-	bind(other, true)
-	sees(18, 0)
+	recalls(cdc.PublicationMemory{}, false)
+	if err := db.RememberPublication(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	recalls(first, true)
+	later := testBinding
+	later.Timeline++
+	bind(later, false)
+	recalls(first, true)
+	later.Slot += "_2"
+	bind(later, true)
+	recalls(cdc.PublicationMemory{}, false)
+	exec(t, db, "DELETE FROM {schema}.source")
+	if _, _, err := db.RecallPublication(t.Context()); !errors.Is(err, ErrNotBound) {
+		t.Errorf("not bound: %v", err)
+	}
 }

@@ -75,6 +75,39 @@ func TestHoldOutlivesTheProcess(t *testing.T) {
 	wantLanes(t, claim(t, q, "a", 1, 3), "a:m/1=1,2")
 }
 
+// A dead letter that goes while the lanes of its process are freed holds nothing any more.
+func TestLetterThatGoesMeanwhileHoldsNothing(t *testing.T) {
+	db := openLedger(t, nil)
+	p, q := register(t, db), register(t, db)
+	f := newFeed(t, p)
+	d := []*delivery.Delivery{f.delivery("a", "m/1"), f.delivery("a", "m/1")}
+	f.enqueue(t, all, d...)
+	dead := notDone(outcome(d[0], delivery.Dead))
+	dead.Hold = true
+	finish(t, p, 4, dead)
+	discard, err := db.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := discard.Exec(t.Context(), db.sql("DELETE FROM {schema}.dead_letter")); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- p.Close(t.Context()) }()
+	select {
+	case err := <-closed:
+		t.Errorf("the lanes were freed while somebody discarded the letter: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if err := discard.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	wantLanes(t, claim(t, q, "a", 1, 3), "a:m/1=2")
+}
+
 // A dead letter that should hold its lane, and is retried while somebody has the lane in hand, is sent all the same.
 func TestRetriedInFrontOfALaneInHand(t *testing.T) {
 	db := openLedger(t, nil)

@@ -185,19 +185,33 @@ func (db *DB) remove(ctx context.Context, t *transaction, statement string, args
 	return gone, freed, err
 }
 
-// joinHolding finds lanes, l, in which a dead letter holds what comes after it, as h. A process may have ended between the commit that wrote the
-// letter and the one that would have held the lane: the outcomes of a batch need not be committed together.
-const joinHolding = `LEFT JOIN (SELECT DISTINCT endpoint, lane FROM {schema}.dead_letter WHERE holds) h ON h.endpoint = l.endpoint AND h.lane = l.key`
-
-// freeLanes frees all lanes of processes that were removed in this transaction. It reads the whole table,
-// which is cheaper than an index that every lane would have to enter.
+// freeLanes frees all lanes of processes that were removed in this transaction. It reads the whole table, which is cheaper than an index that every lane
+// would have to enter.
+//
+// A process may have ended between the commit that wrote a dead letter that holds and the one that would have held the lane: the outcomes of a batch need
+// not be committed together. Letters are locked before lanes, as by whoever discards them or sends them again, so that none goes meanwhile.
 func (db *DB) freeLanes(ctx context.Context, t *transaction, owners []int64) (freed int64, err error) {
-	const free = `UPDATE {schema}.lane SET owner = NULL, due = now(), held = mine.holds FROM (
-			SELECT l.endpoint, l.key, h.lane IS NOT NULL AS holds FROM {schema}.lane l ` + joinHolding + `
-			WHERE l.owner = ANY($1) ORDER BY l.endpoint, l.key FOR UPDATE OF l
+	const letters = `SELECT x.endpoint, x.lane FROM {schema}.dead_letter x WHERE x.holds AND EXISTS (
+			SELECT FROM {schema}.lane l WHERE l.endpoint = x.endpoint AND l.key = x.lane AND l.owner = ANY($1)
+		) ORDER BY x.seq FOR SHARE OF x`
+	const free = `UPDATE {schema}.lane SET owner = NULL, due = now(), held = (lane.endpoint, lane.key) IN (SELECT u.e, u.k FROM unnest($2::text[], $3::text[]) u (e, k)) FROM (
+			SELECT endpoint, key FROM {schema}.lane WHERE owner = ANY($1) ORDER BY endpoint, key FOR UPDATE
 		) mine WHERE lane.endpoint = mine.endpoint AND lane.key = mine.key`
+	var endpoints, keys []string
+	if err := t.send(ctx, func(b *pgx.Batch) {
+		b.Queue(db.sql(letters), owners).Query(func(rows pgx.Rows) error {
+			var endpoint, key string
+			_, err := pgx.ForEachRow(rows, []any{&endpoint, &key}, func() error {
+				endpoints, keys = append(endpoints, endpoint), append(keys, key)
+				return nil
+			})
+			return err
+		})
+	}); err != nil {
+		return 0, err
+	}
 	err = t.send(ctx, func(b *pgx.Batch) {
-		b.Queue(db.sql(free), owners).Exec(func(tag pgconn.CommandTag) error {
+		b.Queue(db.sql(free), owners, endpoints, keys).Exec(func(tag pgconn.CommandTag) error {
 			freed = tag.RowsAffected()
 			return nil
 		})

@@ -179,10 +179,8 @@ func (p *Process) settleOrphans(ctx context.Context) error {
 			return nil // the next time
 		}
 		if verdict == committed { // perhaps another transaction under its id; then the lanes are not ours, or do not exist
-			const free = `UPDATE {schema}.lane SET owner = NULL, due = now(), held = mine.holds FROM (
-					SELECT l.endpoint, l.key, h.lane IS NOT NULL AS holds FROM {schema}.lane l JOIN unnest($1::text[], $2::text[]) u(endpoint, key) USING (endpoint, key) ` + joinHolding + `
-					WHERE l.owner = $3 ORDER BY l.endpoint, l.key FOR UPDATE OF l
-				) mine WHERE lane.endpoint = mine.endpoint AND lane.key = mine.key`
+			const free = `UPDATE {schema}.lane l SET owner = NULL, due = now() FROM unnest($1::text[], $2::text[]) u(endpoint, key)
+				WHERE l.endpoint = u.endpoint AND l.key = u.key AND l.owner = $3`
 			endpoints, keys := splitKeys(o.lanes)
 			if err := p.db.transact(ctx, "free lanes of a lost answer", func(t *transaction) error {
 				return t.send(ctx, func(b *pgx.Batch) { b.Queue(p.db.sql(free), endpoints, keys, p.id) })

@@ -146,6 +146,7 @@ type TestResult struct {
 	Attempt  AttemptLine     `json:"attempt"`
 
 	NotRecorded string `json:"not_recorded,omitempty"` // why it could not be put on record; it was sent all the same
+	RecordError error  `json:"-"`                      // the same
 }
 
 // RuleLine is one rule of the configuration.

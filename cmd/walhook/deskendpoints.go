@@ -168,7 +168,7 @@ func (d *desk) SendTest(ctx context.Context, name, event string, body []byte) (*
 		ID: test.ID, Endpoint: name, Event: test.Event, Result: o.Result, Reason: o.Reason, Body: asRaw(test.Body), Attempt: status.LineOfAttempt(o.Attempt, o.Result, o.Reason),
 	}
 	if err := d.logTest(ctx, &o); err != nil {
-		result.NotRecorded = err.Error()
+		result.NotRecorded, result.RecordError = err.Error(), err
 	}
 	return result, nil
 }

@@ -47,8 +47,8 @@ The status is 0 when the receiver took it, and 1 when a delivery would have fail
 				switch {
 				case err != nil:
 					return err
-				case result.NotRecorded != "":
-					return environmentError(fmt.Errorf("the test was sent (%s), and could not be put on record: %s", result.Result, result.NotRecorded), "")
+				case result.RecordError != nil:
+					return environmentError(fmt.Errorf("the test was sent (%s), and could not be put on record: %w", result.Result, result.RecordError), "")
 				case result.Result != delivery.Delivered:
 					return errQuiet(exitFailed)
 				}

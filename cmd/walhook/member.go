@@ -141,12 +141,12 @@ func (m *member) read(ctx context.Context) error {
 	}
 	reader, err := m.process.Contend(ctx, m.readerTrace())
 	if err != nil {
-		return unlessEnded(ctx, err)
+		return m.unlessEnded(ctx, err)
 	}
 	defer reader.Close() // after the stream has ended
 	source, err := m.begin(ctx, reader)
 	if err != nil {
-		return unlessEnded(ctx, err)
+		return m.unlessEnded(ctx, err)
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -159,7 +159,7 @@ func (m *member) read(ctx context.Context) error {
 	}()
 	scheduled, err := m.schedule(running, source)
 	if err != nil {
-		return unlessEnded(ctx, err)
+		return m.unlessEnded(ctx, err)
 	}
 	repaired := m.repair(running, source)
 	worked := m.jobs.run(running, m)
@@ -179,12 +179,13 @@ func (m *member) read(ctx context.Context) error {
 	}
 }
 
-// unlessEnded returns err, which is of no interest once ctx has ended: what was cut short had changed nothing.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// unlessEnded returns err, but nil once ctx has ended: what was cut short is done again at the next start.
+func (m *member) unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	m.p.log.Debug().Err(err).Msg("stopped before it read")
+	return nil
 }
 
 // begin prepares the stream from the position that the right to read came with. A state that was bound to another source since

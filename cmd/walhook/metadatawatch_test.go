@@ -59,3 +59,34 @@ func TestMetadataWatchPace(t *testing.T) {
 		}
 	})
 }
+
+// What is gone is looked for soon, then less and less often, and soon again once it was there in between.
+func TestMetadataWatchLooksForWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newMetadataWatch()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go func() { _ = w.Run(ctx) }()
+		next := func(gone bool) time.Duration {
+			began := time.Now()
+			w.later(gone)
+			select {
+			case <-w.asked:
+				return time.Since(began).Round(10 * time.Second)
+			case <-time.After(time.Hour):
+				return 0
+			}
+		}
+		for i, want := range []time.Duration{w.longest, 2 * w.longest, 4 * w.longest, 8 * w.longest, 16 * w.longest, longestWait, longestWait} {
+			if got := next(true); got != min(want, longestWait) {
+				t.Errorf("look %d after %s, want %s", i+1, got, min(want, longestWait))
+			}
+		}
+		if got := next(false); got != 0 {
+			t.Errorf("a look after %s, although all is there", got)
+		}
+		if got := next(true); got != w.longest {
+			t.Errorf("gone again: a look after %s, want %s", got, w.longest)
+		}
+	})
+}

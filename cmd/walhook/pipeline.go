@@ -180,8 +180,9 @@ func (p *pipeline) watchSlot() (err error) {
 	p.slot, err = newSlotWatch(slotWatchConfig{
 		dsn: p.cfg.Source.DSN.reveal(), slot: p.cfg.Source.Slot, system: p.member.at.identity.SystemID, database: p.member.at.identity.DatabaseOID,
 		guard: p.cfg.Source.Guard.config(), alarm: p.cfg.Source.Alarm.config(), progress: func() cdc.Progress { return p.current().progress() }, log: p.log,
-		gate: p.gate, gap: p.gap, publication: p.cfg.Source.Publication, see: p.db.SeePublication,
-		needed: func() []string { return p.current().survey.streamed() },
+		gate: p.gate, gap: p.gap,
+		publication: publicationConfig{name: p.cfg.Source.Publication, tables: func() []cdc.TableNeed { return p.current().survey.streamed() },
+			recall: p.db.RecallPublication, remember: p.db.RememberPublication},
 	})
 	return environmentError(err, "")
 }

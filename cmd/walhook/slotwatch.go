@@ -30,12 +30,7 @@ type slotWatch struct {
 	gap      func() string
 	missed   string // what gap has said of a slot that is lost
 
-	publication string
-	needed      func() []string
-	see         func(context.Context, uint32) (uint32, error)
-	published   cdc.PublicationWatch
-	noted       uint32 // the oid that the state knows
-	unpublish   string // what the last look at the publication said
+	publication publicationLook
 
 	limit   cdc.GuardConfig
 	guard   *cdc.Guard
@@ -63,9 +58,7 @@ type slotWatchConfig struct {
 	progress func() cdc.Progress
 	gap      func() string // since when changes are missed and what they concern, once the slot is lost or gone
 
-	publication string
-	needed      func() []string                               // the tables that must be streamed, as schema.table
-	see         func(context.Context, uint32) (uint32, error) // remembers the oid of the publication, and returns the one before; 0 when there was none
+	publication publicationConfig
 
 	log  zerolog.Logger
 	gate *cdc.Gate
@@ -78,8 +71,8 @@ func newSlotWatch(c slotWatchConfig) (*slotWatch, error) {
 	}
 	w := &slotWatch{
 		dsn: c.dsn, live: live, slot: c.slot, log: c.log, system: c.system, database: c.database, progress: c.progress, gap: c.gap,
-		publication: c.publication, needed: c.needed, see: c.see,
-		limit: c.guard, guard: cdc.NewGuard(c.guard), alarms: cdc.NewAlarms(c.alarm), tripped: make(chan struct{}),
+		publication: publicationLook{publicationConfig: c.publication},
+		limit:       c.guard, guard: cdc.NewGuard(c.guard), alarms: cdc.NewAlarms(c.alarm), tripped: make(chan struct{}),
 	}
 	w.last.Headroom = -1
 	if !c.guard.Off() {
@@ -126,37 +119,16 @@ func (w *slotWatch) look(ctx context.Context) {
 	} else {
 		look.Health, look.Lag = health, w.lag(now, health)
 		look.Gap = w.missing(health)
-		look.Publication = w.unpublished(asking, now)
 		w.pace.Observe(now, health)
 		w.compare(health)
 		w.judge(now, health)
+		look.Publication, look.PublicationNews = w.publication.look(asking, w.live, now)
 	}
 	// Whoever stays away on purpose, which he has said, has not lost sight of the slot.
 	if away := (*cdc.AwayError)(nil); !errors.As(err, &away) {
 		w.report(w.alarms.Look(look))
 	}
 	w.note(look)
-}
-
-// unpublished says what is wrong with the publication. A look that fails changes nothing; nor does a state that is away, which remembers the publication
-// for the process after this one.
-func (w *slotWatch) unpublished(ctx context.Context, now time.Time) string {
-	p, err := w.live.Publication(ctx, w.publication)
-	if err != nil {
-		return w.unpublish
-	}
-	w.unpublish = w.published.Look(now, p, w.needed())
-	if p.OID == 0 || p.OID == w.noted {
-		return w.unpublish
-	}
-	if before, err := w.see(ctx, p.OID); err == nil {
-		if w.noted == 0 && before != 0 && before != p.OID {
-			w.published.Earlier(now, before)
-			w.unpublish = w.published.Look(now, p, w.needed())
-		}
-		w.noted = p.OID
-	}
-	return w.unpublish
 }
 
 // missing says what is missed when the slot is lost or gone.

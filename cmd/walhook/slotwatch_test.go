@@ -47,16 +47,21 @@ func TestSlotWatchLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	var seen []uint32
-	asked := 0
+	var left []cdc.PublicationMemory
+	asked, recalled := 0, 0
 	w, err := newSlotWatch(slotWatchConfig{dsn: dsn, slot: "gone", system: id.SystemID, database: id.DatabaseOID, log: zerolog.New(&log),
-		progress: func() cdc.Progress { return cdc.Progress{} }, publication: "p", needed: func() []string { return []string{"public.t"} },
-		see: func(_ context.Context, oid uint32) (uint32, error) {
-			if seen = append(seen, oid); len(seen) == 1 {
-				return 0, errors.New("the state is away")
-			}
-			return oid, nil
-		},
+		progress: func() cdc.Progress { return cdc.Progress{} }, publication: publicationConfig{name: "p",
+			tables: func() []cdc.TableNeed { return []cdc.TableNeed{{Schema: "public", Table: "t"}} },
+			recall: func(context.Context) (m cdc.PublicationMemory, known bool, err error) {
+				if recalled++; recalled == 1 {
+					return m, false, errors.New("the state is away")
+				}
+				return m, false, nil
+			},
+			remember: func(_ context.Context, m cdc.PublicationMemory) error {
+				left = append(left, m)
+				return nil
+			}},
 		gap: func() string {
 			asked++
 			return (&Config{Rules: []rules.Config{{Name: "r", Table: "t"}, {Name: "s", Model: "m"}}}).missedText(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
@@ -65,11 +70,11 @@ func TestSlotWatchLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.live.Close()
-	for range 3 {
+	for range 4 {
 		w.look(t.Context())
 	}
-	if len(seen) != 2 || seen[0] == 0 || seen[1] != seen[0] {
-		t.Errorf("the state was told of the publications %d; want the same once more after it was away", seen)
+	if recalled != 2 || len(left) != 1 || left[0].Name != "p" || left[0].OID == 0 {
+		t.Errorf("the state was asked %d times and told %+v; want it asked again after it was away, and told once", recalled, left)
 	}
 	const want = "there is no such slot any more: changes are not kept; changes are missed since 2026-03-01 12:00:00 UTC or later, by 2 rules (r, s) on t, m"
 	alarms := w.state().Alarms

@@ -31,14 +31,14 @@ type survey struct {
 	sum    [32]byte         // of what the catalog says of these
 }
 
-// streamed lists the tables that must be in the publication, as schema.table.
-func (s *survey) streamed() (names []string) {
+// streamed lists the tables that must be in the publication.
+func (s *survey) streamed() (needs []cdc.TableNeed) {
 	for _, n := range s.needs {
 		if !n.ReadOnly && !n.Optional {
-			names = append(names, n.Schema+"."+n.Table)
+			needs = append(needs, n)
 		}
 	}
-	return names
+	return needs
 }
 
 // look reads the catalog over a connection, compiles the rules against it and finds out the state of slot,

@@ -123,7 +123,7 @@ func (w *world) floor(events int, path string, workers int) (d drained) {
 	if s.Distinct != events {
 		w.t.Errorf("%s: %d of %d events arrived", path, s.Distinct, events)
 	}
-	d.rate = s.rate()
+	d.rate, d.paused = s.rate(), s.Paused
 	c.end()
 	return d
 }
