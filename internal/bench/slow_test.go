@@ -128,10 +128,14 @@ func (b *bench) neighbours() {
 			b.ask("reset", "", nil)
 			var used drained
 			g := b.gauge(b.role, l.pid)
-			began := time.Now()
+			began, earlier := time.Now(), b.stages()
 			figures := b.latency(healthy, b.records, seconds, l.alive)
 			g.read(&used, 1)
 			figures = append(figures, figure{"CPU ms/s", (used.own + used.server) / 1e3 / time.Since(began).Seconds()})
+			staged := b.staged(earlier)
+			for _, name := range []string{"receive", "match", "commit"} { // the same for all endpoints
+				figures = append(figures, figure{name + " p50 ms", staged[name][0].value})
+			}
 			l.kill() // a stop would wait for requests of 10 s
 			s.add(c.name, append([]figure{{"webhooks/s", rate}}, figures...)...)
 		}
