@@ -11,10 +11,10 @@ import (
 	"walhook/internal/pgtest"
 )
 
-// addDay makes partitions for a day in the past, as if walhook had run then.
+// addDay makes partitions for a day before the one that counts as today, as if walhook had run then.
 func addDay(t *testing.T, db *DB, ago int) (day time.Time, name string) {
 	t.Helper()
-	day = time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -ago)
+	day = writtenTo(time.Now()).AddDate(0, 0, -ago)
 	name = day.Format("20060102")
 	for _, parent := range []string{"delivery", "attempt"} {
 		exec(t, db, "CREATE TABLE {schema}."+parent+"_"+name+" PARTITION OF {schema}."+parent+" FOR VALUES FROM ('"+day.Format(time.DateOnly)+"') TO ('"+day.AddDate(0, 0, 1).Format(time.DateOnly)+"')")
@@ -32,8 +32,8 @@ func TestRetentionDropsWholeDays(t *testing.T) {
 	f := newFeed(t, p)
 	f.enqueue(t, none, f.delivery("a", "m/1"))
 	// The delivery of nine days ago still waits: its day stays, and no other.
-	exec(t, db, "UPDATE {schema}.delivery SET day = $1::text::date", time.Now().UTC().AddDate(0, 0, -9).Format(time.DateOnly))
-	exec(t, db, "UPDATE {schema}.queue SET day = $1::text::date", time.Now().UTC().AddDate(0, 0, -9).Format(time.DateOnly))
+	exec(t, db, "UPDATE {schema}.delivery SET day = $1::text::date", writtenTo(time.Now()).AddDate(0, 0, -9).Format(time.DateOnly))
+	exec(t, db, "UPDATE {schema}.queue SET day = $1::text::date", writtenTo(time.Now()).AddDate(0, 0, -9).Format(time.DateOnly))
 	wantDropped(t, db, "attempt_"+d10+" age", "delivery_"+d10+" age", "attempt_"+d9+" age", "attempt_"+d8+" age", "delivery_"+d8+" age")
 	lanes := claim(t, p, "a", 1, 1)
 	wantLanes(t, lanes, "a:m/1=1")

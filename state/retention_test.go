@@ -116,7 +116,7 @@ func TestRetentionBySize(t *testing.T) {
 	db.cfg.RetentionSize = 1
 	p.upkeep(t.Context())
 	p.upkeep(t.Context()) // tells nothing twice
-	today := time.Now().UTC()
+	today := writtenTo(time.Now())
 	name := func(parent string, ago int) string {
 		return parent + "_" + today.AddDate(0, 0, -ago).Format("20060102")
 	}
