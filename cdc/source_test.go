@@ -81,8 +81,9 @@ func TestIdleAdvance(t *testing.T) {
 	start := b.confirmed()
 	b.exec("INSERT INTO t VALUES (1)")
 	rec.sees(t, "create 1")
-	if got := b.confirmed(); got != start {
-		t.Errorf("confirmed %s before anything was durable", got)
+	got := b.confirmed()
+	if _, durable := rec.snapshot(); got > max(start, durable) { // on a busy machine the advance may have come by now
+		t.Errorf("confirmed %s, durable is %s", got, durable)
 	}
 	until(t, "advance", func() bool { _, d := rec.snapshot(); return d >= rec.ends[0] })
 	// WAL of tables that nobody watches moves the position too.

@@ -3,16 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"walhook/internal/pgtest"
@@ -39,28 +34,8 @@ func TestSupersededProcessStandsBy(t *testing.T) {
 	arrived := make(chan string, 100)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get("webhook-id") }))
 	t.Cleanup(receiver.Close)
-	env := map[string]string{"RECEIVER": receiver.URL, "STATE_DSN": pgtest.Database(t)}
-	if err := provide(t, func(k, v string) { env[k] = v }, pgtest.Database(t), pgtest.Server(t)); err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(t.TempDir(), "walhook.toml")
-	text := os.Expand("[source]\ndsn = \"$WALHOOK_DSN\"\nslot = \"$SLOT\"\n[state]\ndsn = \"$STATE_DSN\"\n[http]\nlisten = \"off\"\n[endpoints.e]\nurl = \"$RECEIVER\"\n"+
-		"[[rules]]\nname = \"r\"\nmodel = \"res.partner\"\non = [\"create\"]\nendpoint = \"e\"\n", func(k string) string { return env[k] })
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var errs strings.Builder
-	if code := run(t.Context(), []string{"setup", "--config", config, "--dsn", env["OWNER_DSN"]}, io.Discard, &errs); code != exitOK {
-		t.Fatal(errs.String())
-	}
-	cfg, err := loadConfig(config, func(string) (string, bool) { return "", false })
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := openPipeline(t.Context(), cfg, zerolog.New(zerolog.NewTestWriter(t)), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config, env := installed(t, receiver.URL)
+	p := opened(t, config)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
@@ -87,7 +62,7 @@ func TestSupersededProcessStandsBy(t *testing.T) {
 	seen := map[string]bool{arrives(): true}
 	before := p.current().process.ID()
 
-	db, err := state.Open(t.Context(), cfg.state("rival"))
+	db, err := state.Open(t.Context(), p.cfg.state("rival"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,9 +42,9 @@ func installed(t *testing.T, receiver string) (config string, env map[string]str
 	return config, env
 }
 
-// Whoever asks walhook to stop while it begins to read, which a locked table can make long, is obeyed, and that is no failure.
-func TestStopWhileItBegins(t *testing.T) {
-	config, env := installed(t, "http://127.0.0.1:1")
+// opened is a pipeline of what installed has set up.
+func opened(t *testing.T, config string) *pipeline {
+	t.Helper()
 	cfg, err := loadConfig(config, variables())
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +53,13 @@ func TestStopWhileItBegins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// Whoever asks walhook to stop while it begins to read, which a locked table can make long, is obeyed, and that is no failure.
+func TestStopWhileItBegins(t *testing.T) {
+	config, env := installed(t, "http://127.0.0.1:1")
+	p := opened(t, config)
 	conn := pgtest.Connect(t, env["STATE_DSN"])
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
@@ -106,14 +113,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 		<-goOn
 		return loadConfig(config, variables())
 	}
-	cfg, err := loadConfig(config, variables())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := openPipeline(t.Context(), cfg, zerolog.New(zerolog.NewTestWriter(t)), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := opened(t, config)
 	asked := make(chan os.Signal, 1)
 	p.reload.asked, p.reload.load = asked, load
 	ctx, stop := context.WithCancel(t.Context())
