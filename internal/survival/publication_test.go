@@ -49,7 +49,7 @@ func TestPublicationChanged(t *testing.T) {
 	w.stop()
 	w.launch()
 	w.ready()
-	w.wait("a look", func() bool { return w.status().Source.WALStatus != "" })
+	w.wait("a look", func() bool { _, body := w.page("/metrics"); return contains(body, "walhook_slot_up 1\n") })
 	if got := alarm(); got != "" {
 		t.Errorf("a process that found all as it was left: %s", got)
 	}
