@@ -216,7 +216,7 @@ func (db *DB) Bound(ctx context.Context) (b Binding, bound bool, err error) {
 	return b, err == nil, db.translate("read binding", err)
 }
 
-// RecallPublication returns what [DB.RememberPublication] was given last; false when that is nothing, or a publication of another source.
+// RecallPublication returns what [DB.RememberPublication] was given last; false when that is nothing since the place in the source was taken on.
 func (db *DB) RecallPublication(ctx context.Context) (m cdc.PublicationMemory, known bool, err error) {
 	const read = `SELECT publication FROM {schema}.source`
 	var text []byte
