@@ -32,6 +32,8 @@ func encodeArrays(conn *pgx.Conn) {
 func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
 	fits := false
 	switch value.(type) {
+	case headerList:
+		fits = c.element == pgtype.TextOID
 	case []string, [][]byte, spacious:
 		fits = c.element == pgtype.TextOID || c.element == pgtype.ByteaOID
 	case []int32:
@@ -53,12 +55,14 @@ func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value an
 func (c arrayCodec) Encode(value any, buf []byte) ([]byte, error) {
 	switch v := value.(type) {
 	case spacious:
-		return c.Encode(v.list, grown(buf, v.size))
+		return c.Encode(v.list, v.in(buf))
 	case []string:
 		if v == nil {
 			return nil, nil
 		}
 		return appendArray(buf, c.element, v, func(string) bool { return false }), nil
+	case headerList:
+		return v.appendTo(buf, c.element), nil
 	case [][]byte:
 		if v == nil {
 			return nil, nil

@@ -39,6 +39,21 @@ func TestArraysAreEncodedAsByTheDriver(t *testing.T) {
 	for _, v := range texts {
 		same(pgtype.TextArrayOID, v)
 	}
+	headers := headerList{{"B": {"2", "3"}, "A": {"x"}}, nil, {"C": {strings.Repeat("x", 100_000)}}, {}}
+	for n := range len(headers) + 1 {
+		var want []string
+		for _, h := range headers[:n] {
+			text, _ := appendHeaders(nil, h, nil)
+			want = append(want, string(text))
+		}
+		encoded, err := plain.Encode(pgtype.TextArrayOID, pgtype.BinaryFormatCode, append([]string{}, want...), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := conn.TypeMap().Encode(pgtype.TextArrayOID, pgtype.BinaryFormatCode, headers[:n], []byte("abc")); err != nil || !bytes.Equal(got, append([]byte("abc"), encoded...)) {
+			t.Errorf("%v is encoded as %.200x, want %.200x behind abc: %v", headers[:n], got, encoded, err)
+		}
+	}
 	bodies := [][][]byte{nil, {}, {{}}, {nil}, {{0, 255}, nil, bytes.Repeat([]byte{7}, 100_000)}}
 	for _, v := range bodies {
 		same(pgtype.ByteaArrayOID, v)

@@ -84,7 +84,7 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 			disabled = append(disabled, o.Delivery.Endpoint)
 		}
 	}
-	var next []wanted
+	next := make([]wanted, 0, len(lanes))
 	var release released
 	for _, f := range inOrder(lanes) {
 		switch o := f.last; {

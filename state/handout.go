@@ -84,9 +84,10 @@ func (f *found) cut(perLane int) {
 }
 
 // ration splits what was found into what one call hands out, within [delivery.HandoutBytes], and what it leaves. Lanes in which
-// nothing waits are among the former.
+// nothing waits are among the former. It writes over all.
 func ration(all []found) (now, later []found) {
 	size := 0
+	now = all[:0]
 	for _, f := range all {
 		if len(f.heads) > 0 && size >= delivery.HandoutBytes {
 			later = append(later, f)

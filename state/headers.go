@@ -1,41 +1,54 @@
 package state
 
 import (
+	"encoding/binary"
 	"slices"
 	"unicode/utf8"
 )
 
-// headerTexts makes JSON of headers: {"Name": ["value", ...], ...}, sorted by name. All texts of a batch lie in a few buffers, as
-// encoding/json with its reflection made a sixth of all that walhook allocates for a delivery.
-type headerTexts struct {
-	buf   []byte
-	names []string // scratch
-}
+// headerList is the headers of several requests or answers. It goes to the server as an array of texts, each JSON: {"Name": ["value", ...], ...},
+// sorted by name. They are made where the driver encodes them: with a text for each, and encoding/json with its reflection, they were a sixth of all
+// that walhook allocates for a delivery.
+type headerList []map[string][]string
 
-// headerBuffer is the size of a buffer.
-const headerBuffer = 32 << 10
-
-// add returns the JSON of one list of headers, to be stored as a text. Invalid UTF-8 is replaced; the type json, unlike jsonb, takes \u0000.
-func (t *headerTexts) add(h map[string][]string) []byte {
-	if len(h) == 0 {
-		return []byte("{}")
-	}
-	t.names = t.names[:0]
-	size := 2
-	for name, values := range h {
-		t.names = append(t.names, name)
-		size += len(name) + 8
-		for _, v := range values {
-			size += len(v) + 4
+// size is about how many bytes they take, by the first of them, as most are alike.
+func (l headerList) size() int {
+	size := 0
+	few := l[:min(len(l), 8)]
+	for _, h := range few {
+		size += 6
+		for name, values := range h {
+			size += len(name) + 6
+			for _, v := range values {
+				size += len(v) + 4
+			}
 		}
 	}
-	slices.Sort(t.names)
-	if cap(t.buf)-len(t.buf) < size {
-		t.buf = make([]byte, 0, max(size, headerBuffer)) // what was returned keeps the last one
+	return size * len(l) / max(len(few), 1)
+}
+
+// appendTo appends the array in PostgreSQL's binary form.
+func (l headerList) appendTo(buf []byte, element uint32) []byte {
+	buf = appendHead(grown(buf, 20+l.size()), element, 0, len(l))
+	var names []string
+	for _, h := range l {
+		at := len(buf)
+		buf = append(buf, 0, 0, 0, 0)
+		buf, names = appendHeaders(buf, h, names)
+		binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
 	}
-	start := len(t.buf)
-	b := append(t.buf, '{')
-	for i, name := range t.names {
+	return buf
+}
+
+// appendHeaders appends JSON that may be stored as a text: invalid UTF-8 is replaced; the type json, unlike jsonb, takes \u0000. names is scratch.
+func appendHeaders(b []byte, h map[string][]string, names []string) ([]byte, []string) {
+	names = names[:0]
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	b = append(b, '{')
+	for i, name := range names {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -48,8 +61,7 @@ func (t *headerTexts) add(h map[string][]string) []byte {
 		}
 		b = append(b, ']')
 	}
-	t.buf = append(b, '}')
-	return t.buf[start:len(t.buf):len(t.buf)]
+	return append(b, '}'), names
 }
 
 // appendJSON appends a text as a JSON string.

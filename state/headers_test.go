@@ -12,9 +12,14 @@ import (
 
 // What is written of headers is read back as encoding/json would have it.
 func TestHeadersAreJSON(t *testing.T) {
-	var texts headerTexts
+	var names []string
+	text := func(h map[string][]string) (text string) {
+		var b []byte
+		b, names = appendHeaders(nil, h, names)
+		return string(b)
+	}
 	check := func(h map[string][]string) string {
-		text := string(texts.add(h))
+		text := text(h)
 		standard, err := json.Marshal(h)
 		if err != nil {
 			return err.Error()
@@ -28,18 +33,16 @@ func TestHeadersAreJSON(t *testing.T) {
 		}
 		return cmp.Diff(want, got, cmpopts.EquateEmpty()) // null, of a nil list, is as good as []
 	}
-	if got := string(texts.add(map[string][]string{"B": {"2"}, "A": {"x", "\"\\\n"}})); got != `{"A":["x","\"\\\u000a"],"B":["2"]}` {
+	if got := text(map[string][]string{"B": {"2"}, "A": {"x", "\"\\\n"}}); got != `{"A":["x","\"\\\u000a"],"B":["2"]}` {
 		t.Errorf("got %s", got)
 	}
 	for _, h := range []map[string][]string{
-		nil, {}, {"Empty": nil}, {"": {""}}, {"X\x00": {"a\xffb\x00", "<&>\u2028\u00e9\U0001F600\ufffd"}}, {"Large": {strings.Repeat("\"", 3*headerBuffer)}},
+		nil, {}, {"Empty": nil}, {"": {""}}, {"X\x00": {"a\xffb\x00", "<&>\u2028\u00e9\U0001F600\ufffd"}}, {"Large": {strings.Repeat("\"", 100_000)}},
 	} {
 		if diff := check(h); diff != "" {
 			t.Errorf("%q: %s", h, diff)
 		}
 	}
-	first := texts.add(map[string][]string{"A": {"1"}})
-	kept := string(first)
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }))
 		// Names that differ only in invalid bytes become one.
@@ -48,7 +51,4 @@ func TestHeadersAreJSON(t *testing.T) {
 			t.Fatal(diff)
 		}
 	})
-	if string(first) != kept {
-		t.Errorf("%q was overwritten: %q", kept, first)
-	}
 }

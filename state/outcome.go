@@ -105,16 +105,15 @@ func (w *writing) queueAttempts(db *DB, b *pgx.Batch) {
 	seq, number, at := make([]int64, n), make([]int32, n), make([]time.Time, n)
 	endpoint, result, reason, class := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	method, url, failure := make([]string, n), make([]string, n), make([]string, n)
-	request, response := make([][]byte, n), make([][]byte, n)
+	request, response := make(headerList, n), make(headerList, n)
 	status, body, cut := make([]int32, n), make([][]byte, n), make([]bool, n)
 	dns, connect, tls, first, total := make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n)
 	batch, position, size := make([]string, n), make([]int32, n), make([]int32, n)
-	var texts headerTexts
 	for i, o := range w.attempts {
 		d, a := o.Delivery, o.Attempt
 		seq[i], number[i], at[i], endpoint[i], result[i] = d.Seq, int32(max(a.Number, 1)), a.At, d.Endpoint, string(o.Result)
 		reason[i], class[i], method[i], url[i], failure[i] = clean(o.Reason), clean(string(a.Class)), clean(a.Method), clean(a.URL), clean(a.Error)
-		request[i], response[i] = texts.add(a.RequestHeaders), texts.add(a.ResponseHeaders)
+		request[i], response[i] = a.RequestHeaders, a.ResponseHeaders
 		status[i], body[i], cut[i] = int32(a.Status), nonNil(a.ResponseBody), a.ResponseCut
 		dns[i], connect[i], tls[i] = micros(a.DNS), micros(a.Connect), micros(a.TLS)
 		first[i], total[i] = micros(a.FirstByte), micros(a.Total)

@@ -64,8 +64,13 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	makeRoom(b, t.conn.Conn().PgConn().Frontend())
-	return t.conn.SendBatch(ctx, b).Close()
+	to := t.conn.Conn().PgConn().Frontend()
+	spare := makeRoom(b, to)
+	err := t.conn.SendBatch(ctx, b).Close()
+	if err == nil {
+		spare.release(to)
+	}
+	return err
 }
 
 // letGo ends a batch with large arguments. The driver keeps a connection's last arguments, encoded, until the connection is

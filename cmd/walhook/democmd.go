@@ -100,10 +100,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := (&setup{app: quiet, cfg: cfg, out: quiet.stdout}).run(ctx, d.odooDSN); err != nil {
 		return err
 	}
-	log, err := newLogger(d.app.stderr, withDefault(d.app.logLevel, "fatal"), d.app.logFormat)
+	log, flush, err := newLogger(d.app.stderr, withDefault(d.app.logLevel, "fatal"), d.app.logFormat)
 	if err != nil {
 		return err
 	}
+	defer flush()
 	if d.pipeline, err = openPipeline(ctx, cfg, log, false); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -10,27 +11,101 @@ import (
 )
 
 // newLogger writes to w: for people when format is "console", one JSON object per
-// line when it is "json", and whichever suits w when it is "".
-func newLogger(w io.Writer, level, format string) (zerolog.Logger, error) {
+// line when it is "json", and whichever suits w when it is "". flush is called when nothing more is to be logged.
+func newLogger(w io.Writer, level, format string) (log zerolog.Logger, flush func(), err error) {
 	if level == "" {
 		level = "info"
 	}
 	parsed, err := zerolog.ParseLevel(level)
 	if err != nil || parsed == zerolog.NoLevel {
-		return zerolog.Nop(), usagef("levels are debug, info, warn and error", "unknown log level %q", level)
+		return zerolog.Nop(), nil, usagef("levels are debug, info, warn and error", "unknown log level %q", level)
 	}
+	people := false
 	switch format {
 	case "":
-		if isTerminal(w) {
+		if people = isTerminal(w); people {
 			w = console(w, false)
 		}
 	case "console":
-		w = console(w, !isTerminal(w))
+		people, w = true, console(w, !isTerminal(w))
 	case "json":
 	default:
-		return zerolog.Nop(), usagef("formats are console and json", "unknown log format %q", format)
+		return zerolog.Nop(), nil, usagef("formats are console and json", "unknown log format %q", format)
 	}
-	return zerolog.New(zerolog.SyncWriter(w)).Level(parsed).With().Timestamp().Logger(), nil
+	flush = func() {}
+	if f, ok := w.(*os.File); ok && !people {
+		lines := &logLines{to: f}
+		flush, w = lines.flush, lines
+	} else {
+		w = zerolog.SyncWriter(w)
+	}
+	return zerolog.New(w).Level(parsed).With().Timestamp().Logger(), flush, nil
+}
+
+const (
+	// logLinger is how long lines may wait for others, when there are many. A process that is killed loses those of so long.
+	logLinger = 5 * time.Millisecond
+	// logGather is how many bytes of lines are written at once.
+	logGather = 32 << 10
+)
+
+// logLines writes lines to a file several at a time when many come, as each costs whoever reads a pipe, and walhook, as much as a hundred.
+// A line that comes alone is written at once, and so is a warning or worse, with what waits before it. It implements zerolog.LevelWriter.
+type logLines struct {
+	to io.Writer
+
+	mu      sync.Mutex
+	waiting []byte
+	written time.Time   // when something was, last
+	timer   *time.Timer // writes what waits; nil until needed
+}
+
+// Write takes a line.
+func (l *logLines) Write(line []byte) (int, error) { return l.WriteLevel(zerolog.NoLevel, line) }
+
+// WriteLevel takes a line of a level. Its error may be another line's.
+func (l *logLines) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if wait := logLinger - now.Sub(l.written); level <= zerolog.InfoLevel && wait > 0 && len(l.waiting)+len(line) < logGather {
+		if len(l.waiting) == 0 {
+			l.later(wait)
+		}
+		l.waiting = append(l.waiting, line...)
+		return len(line), nil
+	}
+	l.written = now
+	if len(l.waiting) == 0 {
+		return l.to.Write(line)
+	}
+	l.waiting = append(l.waiting, line...)
+	return len(line), l.write()
+}
+
+// later has what waits written then.
+func (l *logLines) later(wait time.Duration) {
+	if l.timer == nil {
+		l.timer = time.AfterFunc(wait, l.flush)
+		return
+	}
+	l.timer.Reset(wait)
+}
+
+// flush writes what waits. An error is nobody's: there is nowhere to log it.
+func (l *logLines) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) > 0 {
+		l.written = time.Now()
+		_ = l.write()
+	}
+}
+
+func (l *logLines) write() error {
+	_, err := l.to.Write(l.waiting)
+	l.waiting = l.waiting[:0]
+	return err
 }
 
 func console(w io.Writer, plain bool) io.Writer {

@@ -165,8 +165,8 @@ func (a *app) load() (*Config, error) {
 	return loadConfig(path, a.env)
 }
 
-// logger makes the process's logger; flags go before the file.
-func (a *app) logger(cfg LogSection) (zerolog.Logger, error) {
+// logger makes the process's logger; flags go before the file. flush is as of newLogger.
+func (a *app) logger(cfg LogSection) (log zerolog.Logger, flush func(), err error) {
 	level, format := a.logLevel, a.logFormat
 	if level == "" {
 		level = cfg.Level

@@ -32,20 +32,21 @@ endpoints' sequences begins. After a mere rename of the same database nothing is
 		Example: "  walhook run\n  walhook run --config /etc/walhook.toml --log-format json\n  walhook run --adopt",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hangups, quiet := onHangup()
+			defer quiet()
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			log, err := a.logger(cfg.Log)
+			log, flush, err := a.logger(cfg.Log)
 			if err != nil {
 				return err
 			}
+			defer flush()
 			defer beforeAbort(cmd.Context(), func() {
 				log.Error().Str("hint", "give it the time of its grace period to stop (TimeoutStopSec)").Msg("ended at once by a second signal: what was under way is not finished, and begins again with the next start")
 			})()
 			limitMemory(cfg, a.env)
-			hangups, quiet := onHangup()
-			defer quiet()
 			return a.stream(cmd.Context(), func(ctx context.Context) (*pipeline, error) {
 				p, err := comeBack(ctx, log, func() (*pipeline, error) { return openPipeline(ctx, cfg, log, adopt) })
 				if err == nil {

@@ -206,7 +206,7 @@ func (s *sink) take(path []byte, field func(name string) []byte, body []byte) bo
 	r := s.route(path)
 	n := r.requests.Add(1)
 	if r.pause > 0 {
-		time.Sleep(r.pause)
+		pause(now.Add(r.pause))
 		r.paused.Add(int64(time.Since(now)))
 	}
 	if r.flaky && n%2 == 1 {

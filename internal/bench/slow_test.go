@@ -23,8 +23,6 @@ func (b *bench) backlogSlow() {
 		{20, slowConcurrency, b.events / 5, b.records},
 		{4, 8, b.events / 8, b.records / 10},
 	} {
-		b.mark()
-		b.backlog(kind.events, kind.records)
 		most := float64(kind.concurrency*1000) / float64(kind.pause)
 		what := fmt.Sprintf("%d ms, %d at a time", kind.pause, kind.concurrency)
 		path := fmt.Sprintf("/slow/%d/", kind.pause)
@@ -33,6 +31,8 @@ func (b *bench) backlogSlow() {
 				{"share of what its pauses allow", d.rate / (float64(kind.concurrency*1000) / d.paused)}}, d.figures()...)
 		}
 		for range b.rounds {
+			b.mark()
+			b.backlog(kind.events, kind.records)
 			if kind.pause == 10 {
 				d := b.floor(kind.events, path+"floor", kind.concurrency)
 				s.add("floor, "+what, share(d)...)

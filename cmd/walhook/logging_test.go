@@ -1,0 +1,104 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// writes keeps what was written, each time.
+type writes []string
+
+// Write keeps it.
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, string(p))
+	return len(p), nil
+}
+
+// Many lines are written together, in their order; a line alone, and a warning with what waits before it, at once.
+func TestLogLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got writes
+		lines := &logLines{to: &got}
+		log := zerolog.New(lines)
+		expect := func(want ...string) {
+			t.Helper()
+			var messages []string
+			for _, text := range got {
+				var of []string
+				for line := range strings.Lines(text) {
+					_, message, _ := strings.Cut(strings.TrimSuffix(line, "\"}\n"), `"message":"`)
+					of = append(of, message)
+				}
+				messages = append(messages, strings.Join(of, " "))
+			}
+			if !slices.Equal(messages, want) {
+				t.Errorf("written: %q, want %q", messages, want)
+			}
+			got = nil
+		}
+		log.Info().Msg("alone")
+		expect("alone")
+		for i := range 3 {
+			log.Info().Msgf("many%d", i)
+		}
+		expect()
+		time.Sleep(logLinger + time.Millisecond)
+		synctest.Wait()
+		expect("many0 many1 many2")
+		log.Debug().Msg("again")
+		expect()
+		log.Warn().Msg("warned")
+		expect("again warned")
+		time.Sleep(2 * logLinger) // the timer finds nothing
+		synctest.Wait()
+		expect()
+		log.Info().Msg("alone")
+		log.Info().Msg("last")
+		lines.flush()
+		lines.flush()
+		expect("alone", "last")
+		log.Info().Msg(strings.Repeat("x", logGather))
+		expect(strings.Repeat("x", logGather))
+	})
+}
+
+// A file gets everything, and a buffer each line at once.
+func TestLogToFile(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, flush, err := newLogger(f, "info", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5000 {
+		log.Info().Msg("attempt")
+		if i%1000 == 0 {
+			log.Error().Msg("failed")
+		}
+	}
+	flush()
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(text), "\n"); got != 5005 || strings.Count(string(text), `"message":"attempt"`) != 5000 {
+		t.Errorf("%d lines", got)
+	}
+	var buf strings.Builder
+	if log, _, err = newLogger(&buf, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	log.Info().Msg("one")
+	log.Info().Msg("two")
+	if got := strings.Count(buf.String(), "\n"); got != 2 {
+		t.Errorf("%d lines: %s", got, buf.String())
+	}
+}
