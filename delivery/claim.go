@@ -17,6 +17,8 @@ const (
 	claimPerLane = 4
 	// finishPerLane is how many next deliveries of a finished lane are asked for at most.
 	finishPerLane = 16
+	// dueGap is the time between claims for lanes that have become due: of those that are due one after the other several come at a time.
+	dueGap = 10 * time.Millisecond
 	// maxRetryPause bounds the pause after failures of the store.
 	maxRetryPause = 10 * time.Second
 )
@@ -27,6 +29,7 @@ const (
 func (o *outlet) claim(ctx context.Context) {
 	e := o.engine
 	pause := storePause{}
+	var last time.Time // a lane was due
 	for ctx.Err() == nil {
 		if limit, _ := o.wanted(); limit > 0 {
 			more, err := o.claimOnce(ctx)
@@ -46,7 +49,7 @@ func (o *outlet) claim(ctx context.Context) {
 				continue
 			}
 		}
-		if !o.await(ctx) {
+		if !o.await(ctx, &last) {
 			return
 		}
 	}
@@ -153,24 +156,40 @@ func (o *outlet) claimed(lanes []Lane, perLane int, more bool, refused uint64) {
 	}
 }
 
-// await sleeps until there may be something to claim.
-func (o *outlet) await(ctx context.Context) bool {
+// await sleeps until there may be something to claim. last is when that was a lane that had become due.
+func (o *outlet) await(ctx context.Context, last *time.Time) bool {
 	e := o.engine
 	poll := max(e.opts.Poll, e.opts.Poll/50*time.Duration(len(e.outlets)))
 	// A tenth of jitter, so that the endpoints don't ask all at the same moment.
-	wait := poll - poll/20 + rand.N(poll/10+1)
-	if due, ok := o.dueIn(e.opts.Clock()); ok {
-		wait = min(wait, due)
+	until := time.Now().Add(poll - poll/20 + rand.N(poll/10+1))
+	passed := false // a lane's time has
+	for {
+		wait, isDue := time.Until(until), false
+		due, ok := o.dueIn(e.opts.Clock())
+		passed = passed || ok && due == 0
+		switch {
+		case passed:
+			wait, isDue = max(dueGap-time.Since(*last), 0), true
+		case ok && due < wait:
+			wait, isDue = max(due, dueGap-time.Since(*last)), true
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return false
+		case <-o.wake:
+			t.Stop()
+			if o.wanting() {
+				return true
+			}
+		case <-t.C:
+			if isDue {
+				*last = time.Now()
+			}
+			return true
+		}
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-o.wake:
-	case <-t.C:
-	}
-	return true
 }
 
 // storePause is a back-off between attempts to reach the store. The zero value begins anew.

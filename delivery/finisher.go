@@ -17,10 +17,15 @@ const (
 	// way when the bound is reached may exceed it.
 	maxWaiting      = 2000
 	maxWaitingBytes = 5 << 20
+	// gatherFor is the time from one commit to the next one, unless somebody waits for it, or gatherMost outcomes or gatherBytes have come together. A
+	// commit is a transaction with its fsync: of one outcome each they cost the server several times as much, and ingest's commits queue behind them.
+	gatherFor   = 10 * time.Millisecond
+	gatherMost  = 64
+	gatherBytes = 256 << 10
 )
 
-// finisher commits outcomes: whatever has arrived while the last commit was under way, in one
-// transaction, in the order of arrival. On a quiet system an outcome waits for nothing.
+// finisher commits outcomes in groups, each in one transaction, in the order of arrival. An outcome waits while the last commit is under way, and if
+// nobody waits for it also until [gatherFor] after that had begun. On a quiet system it waits for nothing.
 //
 // While the store fails, outcomes are kept and tried again, for ever; when too many wait, senders
 // wait too. Only an error that no retry can mend ends it, and the engine.
@@ -32,8 +37,10 @@ type finisher struct {
 	mu      sync.Mutex
 	room    sync.Cond // senders wait here when too much waits
 	pending []Outcome
-	bytes   int // of pending and of the group being committed
-	group   int // outcomes being committed
+	urgent  bool // somebody waits for one of pending
+	intake  bool // ingest commits deliveries just now
+	bytes   int  // of pending and of the group being committed
+	group   int  // outcomes being committed
 	closing bool
 	fatal   error
 
@@ -50,14 +57,48 @@ func newFinisher(e *Engine) *finisher {
 	return f
 }
 
-// add takes an outcome. It never blocks.
-func (f *finisher) add(o Outcome) {
+// add takes an outcome that is to be committed at once. It never blocks.
+func (f *finisher) add(o Outcome) { f.put(o, true) }
+
+// put takes an outcome. One that is not urgent may wait for others.
+func (f *finisher) put(o Outcome, urgent bool) {
 	f.mu.Lock()
 	f.pending = append(f.pending, o)
 	f.bytes += weight(&o)
+	f.urgent = f.urgent || urgent
 	f.measure()
+	call := len(f.pending) == 1 || f.due()
 	f.mu.Unlock()
-	f.signal()
+	if call {
+		f.signal()
+	}
+}
+
+// due says that what is pending waits for no more. The caller holds the mutex.
+func (f *finisher) due() bool {
+	return f.urgent || f.closing || len(f.pending) >= gatherMost || f.bytes >= gatherBytes
+}
+
+// during tells that ingest commits deliveries, or does no more. What can wait gives way to that, as long again at most.
+func (f *finisher) during(intake bool) {
+	f.mu.Lock()
+	f.intake = intake
+	call := !intake && len(f.pending) > 0
+	f.mu.Unlock()
+	if call {
+		f.signal()
+	}
+}
+
+// hurry has what is pending committed at once.
+func (f *finisher) hurry() {
+	f.mu.Lock()
+	f.urgent = len(f.pending) > 0
+	call := f.urgent
+	f.mu.Unlock()
+	if call {
+		f.signal()
+	}
 }
 
 func (f *finisher) signal() {
@@ -134,9 +175,10 @@ func (f *finisher) err() error {
 func (f *finisher) run() {
 	pause := storePause{}
 	var group []Outcome
+	var last time.Time // a group was taken
 	for {
 		if group == nil {
-			if group = f.take(); group == nil {
+			if group = f.take(&last); group == nil {
 				return
 			}
 		}
@@ -161,29 +203,51 @@ func (f *finisher) run() {
 	}
 }
 
-// take waits for outcomes; nil when the finisher is closed and nothing waits.
-func (f *finisher) take() []Outcome {
+// take waits for outcomes, and until they are due when the last ones were taken just before; nil when the finisher is closed and nothing waits.
+func (f *finisher) take(last *time.Time) []Outcome {
 	for {
 		f.mu.Lock()
-		n, bytes := 0, 0
-		for n < min(len(f.pending), maxGroup) && bytes < maxGroupBytes {
-			bytes += weight(&f.pending[n])
-			n++
-		}
-		if n > 0 {
-			group := slices.Clone(f.pending[:n])
-			f.pending = slices.Delete(f.pending, 0, n) // clears what it lets go of
-			f.group = n
+		if len(f.pending) == 0 && f.closing {
 			f.mu.Unlock()
-			return group
-		}
-		closing := f.closing
-		f.mu.Unlock()
-		if closing {
 			return nil
 		}
-		<-f.wake
+		wait := gatherFor - time.Since(*last)
+		if f.intake {
+			wait += gatherFor
+		}
+		if len(f.pending) > 0 && (wait <= 0 || f.due()) {
+			group := f.first()
+			f.mu.Unlock()
+			*last = time.Now()
+			return group
+		}
+		idle := len(f.pending) == 0
+		f.mu.Unlock()
+		if idle {
+			<-f.wake
+			continue
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-f.wake:
+		case <-t.C:
+		}
+		t.Stop()
 	}
+}
+
+// first makes the first of what is pending the group to be committed. The caller holds the mutex.
+func (f *finisher) first() []Outcome {
+	n, bytes := 0, 0
+	for n < min(len(f.pending), maxGroup) && bytes < maxGroupBytes {
+		bytes += weight(&f.pending[n])
+		n++
+	}
+	group := slices.Clone(f.pending[:n])
+	f.pending = slices.Delete(f.pending, 0, n) // clears what it lets go of
+	f.urgent = f.urgent && len(f.pending) > 0
+	f.group = n
+	return group
 }
 
 // commit makes a group durable and hands on the lanes that come back. again says that a commit of it has failed before, and may

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
@@ -70,8 +71,8 @@ func (f *flow) signal() {
 func (f *flow) run(ctx context.Context) {
 	pause := storePause{}
 	read := true
-	for next := f.engine.opts.Clock(); ; {
-		wait := flowEvery
+	wait := flowEvery - rand.N(flowEvery) // at first: not in the same moment of each second as other tasks
+	for next := f.engine.opts.Clock(); ; wait = flowEvery {
 		if err := f.sync(ctx, read); ctx.Err() != nil {
 			return
 		} else if err != nil {

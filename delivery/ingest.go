@@ -268,6 +268,7 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 	if batch.Job == nil { // live events do not wait for what a job sends
 		room.await(ctx, batch.Deliveries)
 	}
+	room.begin()
 	lanes, err := i.store.Enqueue(ctx, batch, room.take)
 	if err != nil {
 		room.settle(nil)
@@ -280,6 +281,9 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 	i.images.stored(batch.Images)
 	i.reportUpgrade(batch)
 	i.stages.committed(&i.trace, batch, lanes, began)
+	if i.engine != nil {
+		i.engine.behind(batch.Deliveries)
+	}
 	room.settle(lanes)
 	if i.engine != nil {
 		i.engine.hasten(batch.Deliveries, lanes)

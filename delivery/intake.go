@@ -107,11 +107,19 @@ func (i *intake) take(endpoint string, deliveries int) bool {
 	return true
 }
 
+// begin tells the engine that the store is busy with the batch. settle ends it.
+func (i *intake) begin() {
+	if i.engine != nil {
+		i.engine.finisher.during(true)
+	}
+}
+
 // settle hands over what the store acquired, and returns the room that was not used.
 func (i *intake) settle(lanes []Lane) {
 	if i.engine == nil {
 		return
 	}
+	defer i.engine.finisher.during(false)
 	defer i.engine.handOver()()
 	for _, l := range lanes {
 		n := min(len(l.Deliveries), i.taken[l.Endpoint])

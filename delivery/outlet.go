@@ -18,7 +18,7 @@ type outlet struct {
 	cfg     EndpointConfig
 	maxDels int           // deliveries in memory
 	maxMem  int64         // bytes that deliveries take in memory
-	wake    chan struct{} // wakes the claim loop; capacity 1
+	wake    chan struct{} // wakes the claim loop, see signal; capacity 1
 	roomy   chan struct{} // the room that a batch waits for is there; capacity 1
 
 	mu         sync.Mutex
@@ -36,6 +36,7 @@ type outlet struct {
 	pace       pace               // how quickly deliveries leave
 	sending    int                // requests under way
 	backlog    bool               // the store may hold lanes that are due and not in memory
+	asked      bool               // the claim loop is to look at the store now
 	refused    uint64             // how often an Enqueue's lane was left to the store
 	urgent     int                // of these, how many of high priority are waited for
 	low        atomic.Bool        // there were lanes of low priority
@@ -79,6 +80,7 @@ type heldLane struct {
 type holding struct {
 	lane   *heldLane // nil when it was given back at once
 	second *Lane     // handed out while the lane was held
+	behind bool      // the store has got more deliveries of it since
 	unsure bool      // it may have been the store's to hand out all the time
 }
 
@@ -168,7 +170,7 @@ func (o *outlet) attempt(l *heldLane) {
 	if goesOn && len(l.rest) > 1 && !o.closed && outcome.Disable == "" && o.state == enabled {
 		// The lane's next delivery does not wait for the commit. Outcomes are added and committed in
 		// order: this one before the lane can be sent again.
-		e.finisher.add(outcome)
+		e.finisher.put(outcome, false)
 		o.forget(l.rest[:1])
 		l.rest = l.rest[1:]
 		o.queue(l) // this worker takes a lane next, so that no other need be called
@@ -183,8 +185,54 @@ func (o *outlet) attempt(l *heldLane) {
 		o.release()
 	}
 	o.forget(l.rest)
-	e.finisher.add(outcome)
+	e.finisher.put(outcome, o.awaited(l, &outcome))
 	o.roomMade()
+}
+
+// awaited says that somebody waits for the outcome with which a lane leaves memory to be committed: a worker that has nothing else to do for what comes
+// behind it in the store, another process for what is given back, people for what is dead. The caller holds the mutex.
+func (o *outlet) awaited(l *heldLane, outcome *Outcome) bool {
+	switch {
+	case outcome.Disable != "" || outcome.Result == Dead || outcome.Result == Released:
+		return true
+	case outcome.Result == Retry:
+		return false
+	}
+	return (l.more || o.held[l.key].behind) && o.ready.len() == 0
+}
+
+// behind lets the engine know of deliveries that were enqueued behind lanes that it holds, before it is given those that came to its memory by that.
+func (e *Engine) behind(deliveries []*Delivery) {
+	awaited := false
+	for len(deliveries) > 0 {
+		name := deliveries[0].Endpoint
+		n := slices.IndexFunc(deliveries, func(d *Delivery) bool { return d.Endpoint != name })
+		if n < 0 {
+			n = len(deliveries)
+		}
+		if o := e.outlets[name]; o != nil {
+			awaited = o.behind(deliveries[:n]) || awaited
+		}
+		deliveries = deliveries[n:]
+	}
+	if awaited {
+		e.finisher.hurry()
+	}
+}
+
+// behind says that a worker has nothing else to do than what has come behind a lane.
+func (o *outlet) behind(deliveries []*Delivery) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	some := false
+	for _, d := range deliveries {
+		if h, held := o.held[d.Lane]; held && !h.behind {
+			h.behind = true
+			o.held[d.Lane] = h
+			some = true
+		}
+	}
+	return some && o.ready.len() == 0
 }
 
 // forget takes deliveries out of the accounts. The caller holds the mutex.
@@ -252,7 +300,7 @@ func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
 	}
 	if outcome.Result == Retry && o.dues.Len() < maxDues {
 		o.dues.add(outcome.Next)
-		o.signal()
+		o.rouse() // it may sleep for longer than that
 	}
 	if o.gather.refilled {
 		o.signal() // now the lane can be claimed
@@ -327,7 +375,23 @@ func (o *outlet) nudge() {
 	}
 }
 
+// signal makes the claim loop look at the store. The caller holds the mutex.
 func (o *outlet) signal() {
+	o.asked = true
+	o.rouse()
+}
+
+// wanting says whether the claim loop was asked to look at the store.
+func (o *outlet) wanting() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	asked := o.asked
+	o.asked = false
+	return asked
+}
+
+// rouse makes the claim loop see anew for how long it may sleep.
+func (o *outlet) rouse() {
 	select {
 	case o.wake <- struct{}{}:
 	default: // it is awake already

@@ -43,13 +43,11 @@ type watched struct {
 // watchSizes keeps the sizes summed up and acts on them, until ctx ends.
 func (p *Process) watchSizes(ctx context.Context) {
 	last := map[string]watched{}
-	for {
+	for pause := firstWait(sizesEvery); ; pause = sizesEvery {
 		began := time.Now()
 		p.trace("queue sizes", p.lookAtSizes(ctx, last))
-		select {
-		case <-ctx.Done():
+		if !pauseFor(ctx, max(pause, sizesShare*time.Since(began))) {
 			return
-		case <-time.After(max(sizesEvery, sizesShare*time.Since(began))):
 		}
 	}
 }

@@ -32,10 +32,10 @@ func (p *Process) watchOldest(ctx context.Context) {
 	o := &p.db.oldest
 	o.watch(true)
 	defer o.watch(false)
-	for {
+	for pause := firstWait(oldestEvery); ; pause = oldestEvery {
 		p.trace("look for the oldest delivery", p.db.lookForOldest(ctx))
 		o.mu.Lock()
-		pause := max(oldestEvery, oldestShare*o.took)
+		pause = max(pause, oldestShare*o.took)
 		o.mu.Unlock()
 		if !pauseFor(ctx, pause) {
 			return

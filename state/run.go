@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -120,8 +121,18 @@ func (p *Process) trace(task string, err error) {
 	}
 }
 
+// firstWait is how long a task waits for the first time that is done at intervals. What is done every second begins at any moment of it: all tasks
+// together kept deliveries waiting for some milliseconds of each second.
+func firstWait(interval time.Duration) time.Duration {
+	return interval - rand.N(min(interval, time.Second))
+}
+
 // every calls fn at intervals until ctx ends.
 func every(ctx context.Context, interval time.Duration, fn func()) {
+	if !pauseFor(ctx, firstWait(interval)) {
+		return
+	}
+	fn()
 	t := time.NewTicker(interval)
 	defer t.Stop()
 	for {

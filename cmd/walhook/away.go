@@ -83,6 +83,11 @@ const detachEvery = time.Second
 // machine's clock, or when the wish is taken back where that can be seen from outside.
 func (p *pipeline) watchDetachment(ctx context.Context) error {
 	asked := ""
+	select { // not in the same moment of each second as other tasks
+	case <-ctx.Done():
+		return nil
+	case <-time.After(rand.N(detachEvery)):
+	}
 	tick := time.NewTicker(detachEvery)
 	defer tick.Stop()
 	for {

@@ -95,7 +95,7 @@ func (w *world) idle() (end func()) {
 // neighbours measures a healthy endpoint beside three that are not.
 func (b *bench) neighbours() {
 	const healthy, pause, concurrency = "/slow/5/healthy", 5, 16
-	events, seconds := b.events/10, max(b.seconds*2/5, 1)
+	events, seconds := b.events/10, b.seconds
 	s := b.report.scenario("d", "a healthy endpoint (%d ms, %d at a time) alone, beside three more of its kind, and beside one that takes 10 s, one that is dead and one that fails every other request: a backlog of %d transactions, then %d a second for %d s",
 		pause, concurrency, events, streamRate, seconds)
 	alone := []string{endpoint("healthy", healthy, concurrency)}
