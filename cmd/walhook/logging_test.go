@@ -28,6 +28,8 @@ func TestLogLines(t *testing.T) {
 		log := zerolog.New(lines)
 		expect := func(want ...string) {
 			t.Helper()
+			lines.mu.Lock()
+			defer lines.mu.Unlock()
 			var messages []string
 			for _, text := range got {
 				var of []string
