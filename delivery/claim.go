@@ -186,6 +186,7 @@ func (o *outlet) await(ctx context.Context, last *time.Time) bool {
 		case <-t.C:
 			if isDue {
 				*last = time.Now()
+				o.dueIn(e.opts.Clock()) // takes note of it: the claim that follows is for all that are due
 			}
 			return true
 		}

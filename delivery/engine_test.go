@@ -111,7 +111,9 @@ func enqueue(t *testing.T, s *memStore, e *Engine, deliveries ...*Delivery) {
 	room := newIntake(e)
 	room.begin()
 	lanes, err := s.Enqueue(context.Background(), &Batch{From: at, To: at, Deliveries: deliveries}, room.take)
-	e.behind(deliveries)
+	if err == nil {
+		e.noteBehind(deliveries)
+	}
 	room.settle(lanes)
 	e.hasten(deliveries, lanes)
 	if err != nil && !errors.Is(err, errAway) {

@@ -17,7 +17,7 @@ const (
 	// way when the bound is reached may exceed it.
 	maxWaiting      = 2000
 	maxWaitingBytes = 5 << 20
-	// gatherFor is the time from one commit to the next one, unless somebody waits for it, or gatherMost outcomes or gatherBytes have come together. A
+	// gatherFor is the time from one commit to the next one, twice that while ingest commits deliveries, unless somebody waits for it, or gatherMost outcomes or gatherBytes have come together. A
 	// commit is a transaction with its fsync: of one outcome each they cost the server several times as much, and ingest's commits queue behind them.
 	gatherFor   = 10 * time.Millisecond
 	gatherMost  = 64
@@ -25,7 +25,7 @@ const (
 )
 
 // finisher commits outcomes in groups, each in one transaction, in the order of arrival. An outcome waits while the last commit is under way, and if
-// nobody waits for it also until [gatherFor] after that had begun. On a quiet system it waits for nothing.
+// nobody waits for it also until [gatherFor] after that had begun, see there. On a quiet system it waits for nothing.
 //
 // While the store fails, outcomes are kept and tried again, for ever; when too many wait, senders
 // wait too. Only an error that no retry can mend ends it, and the engine.

@@ -148,6 +148,39 @@ func TestAwaitedOutcomesDoNotGather(t *testing.T) {
 	})
 }
 
+// A worker that runs out of work waits for what is behind a lane that has left memory, and what has a high priority waits for nothing.
+func TestIdleWorkersAwaitOutcomes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := gatheringEngine(t, takes(2*ms, 200), EndpointConfig{Concurrency: 1})
+		w.enqueue(queued("erp", "first", 1))
+		w.expect(3*ms, 2*ms)
+		w.enqueue(queued("erp", "a", 1), queued("erp", "b", 1))
+		w.at(4 * ms)
+		w.enqueue(queued("erp", "a", 2))
+		w.expect(6*ms, 2*ms) // a was answered, but b is there to be sent
+		w.expect(7*ms, 2*ms, 7*ms)
+		w.expect(16*ms, 2*ms, 7*ms)
+		w.expect(17*ms, 2*ms, 7*ms, 17*ms)
+
+		w.at(18 * ms)
+		w.enqueue(queued("erp", "c", 1), queued("erp", "d", 1), queued("erp", "e", 1))
+		w.at(20*ms + ms/2)
+		urgent := queued("erp", "c", 2)
+		urgent.Priority = PriorityHigh
+		w.enqueue(urgent)
+		w.expect(21*ms, 2*ms, 7*ms, 17*ms, 20*ms+ms/2)
+		w.at(100 * ms)
+		if got := w.store.results()[Delivered]; got != 8 {
+			t.Errorf("%d were delivered", got)
+		}
+		w.engine.outlets["erp"].mu.Lock()
+		defer w.engine.outlets["erp"].mu.Unlock()
+		if n := w.engine.outlets["erp"].followed; n != 0 {
+			t.Errorf("%d lanes are taken to be on their way out", n)
+		}
+	})
+}
+
 // Outcomes give way to an Enqueue that is under way, for a while.
 func TestOutcomesGiveWayToIntake(t *testing.T) {
 	for _, c := range []struct{ takes, committed time.Duration }{{9 * ms, 13 * ms}, {50 * ms, ms + 2*gatherFor}} {
@@ -165,6 +198,21 @@ func TestOutcomesGiveWayToIntake(t *testing.T) {
 			w.at(time.Second)
 		})
 	}
+}
+
+// Each time that a lane is due the store is asked once.
+func TestOneClaimForWhatIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := EndpointConfig{Breaker: BreakerConfig{Failures: new(int)}, Retry: RetryPolicy{Initial: Duration(100 * ms), Jitter: ptr(0.0)}}
+		w := gatheringEngine(t, takes(0, 500), c)
+		before := w.store.count(func() int { return w.store.claims["erp"] })
+		w.enqueue(queued("erp", "a", 1))
+		w.at(400 * ms)
+		attempts := w.store.count(func() int { return len(w.store.attempts) })
+		if n := w.store.count(func() int { return w.store.claims["erp"] }) - before; attempts < 2 || n > attempts {
+			t.Errorf("%d claims for %d attempts", n, attempts)
+		}
+	})
 }
 
 // What is to be tried again makes nobody ask the store before it is due.

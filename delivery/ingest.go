@@ -282,7 +282,7 @@ func (i *Ingest) flush(ctx context.Context, to Position) error {
 	i.reportUpgrade(batch)
 	i.stages.committed(&i.trace, batch, lanes, began)
 	if i.engine != nil {
-		i.engine.behind(batch.Deliveries)
+		i.engine.noteBehind(batch.Deliveries)
 	}
 	room.settle(lanes)
 	if i.engine != nil {

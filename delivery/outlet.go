@@ -37,6 +37,7 @@ type outlet struct {
 	sending    int                // requests under way
 	backlog    bool               // the store may hold lanes that are due and not in memory
 	asked      bool               // the claim loop is to look at the store now
+	followed   int                // lanes that are leaving and have deliveries behind them in the store
 	refused    uint64             // how often an Enqueue's lane was left to the store
 	urgent     int                // of these, how many of high priority are waited for
 	low        atomic.Bool        // there were lanes of low priority
@@ -78,10 +79,11 @@ type heldLane struct {
 
 // holding is what is known of a lane besides its deliveries.
 type holding struct {
-	lane   *heldLane // nil when it was given back at once
-	second *Lane     // handed out while the lane was held
-	behind bool      // the store has got more deliveries of it since
-	unsure bool      // it may have been the store's to hand out all the time
+	lane    *heldLane // nil when it was given back at once
+	second  *Lane     // handed out while the lane was held
+	behind  bool      // the store has more deliveries of it
+	leaving bool      // its outcome waits to be committed, and then it may go on
+	unsure  bool      // it may have been the store's to hand out all the time
 }
 
 const (
@@ -170,7 +172,7 @@ func (o *outlet) attempt(l *heldLane) {
 	if goesOn && len(l.rest) > 1 && !o.closed && outcome.Disable == "" && o.state == enabled {
 		// The lane's next delivery does not wait for the commit. Outcomes are added and committed in
 		// order: this one before the lane can be sent again.
-		e.finisher.put(outcome, false)
+		e.finisher.put(outcome, awaited(&outcome))
 		o.forget(l.rest[:1])
 		l.rest = l.rest[1:]
 		o.queue(l) // this worker takes a lane next, so that no other need be called
@@ -185,7 +187,10 @@ func (o *outlet) attempt(l *heldLane) {
 		o.release()
 	}
 	o.forget(l.rest)
-	e.finisher.put(outcome, o.awaited(l, &outcome))
+	if goesOn && outcome.Disable == "" {
+		o.leave(l)
+	}
+	e.finisher.put(outcome, awaited(&outcome))
 	o.roomMade()
 }
 
@@ -246,8 +251,7 @@ func (o *outlet) finished(outcome *Outcome, again bool, returned []Lane) {
 	}
 	o.mu.Lock()
 	key := outcome.Delivery.Lane
-	h := o.held[key]
-	delete(o.held, key)
+	h := o.leftMemory(key)
 	if outcome.Disable != "" && o.state == disabling {
 		o.state = disabled
 		o.gate.version = -1 // the store knows whether it is: what another process did to the lane comes first

@@ -61,6 +61,9 @@ func (o *outlet) next(call chan struct{}) *heldLane {
 			}
 			return l
 		}
+		if o.idleBehind() {
+			o.engine.finisher.hurry()
+		}
 		o.crew.idle = append(o.crew.idle, call)
 		o.mu.Unlock()
 		<-call

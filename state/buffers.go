@@ -22,7 +22,8 @@ var spareBuffers = sync.Pool{New: func() any { return new(buffers) }}
 // mostSpare is the size up to which a buffer is kept to be used again.
 const mostSpare = 4 << 20
 
-// makeRoom gives the driver buffers that are large enough for a batch, for otherwise they double their way up. It returns nil when the batch is small.
+// makeRoom gives the driver buffers that are large enough for a batch, for otherwise they double their way up. It returns those that are spare again when
+// the batch has been answered; nil when the batch is small.
 func makeRoom(b *pgx.Batch, to *pgproto3.Frontend) *buffers {
 	var spare *buffers
 	all := 0
@@ -49,6 +50,9 @@ func makeRoom(b *pgx.Batch, to *pgproto3.Frontend) *buffers {
 		q.Arguments[first] = v
 	}
 	if all >= largeBatch {
+		if spare == nil {
+			spare = spareBuffers.Get().(*buffers)
+		}
 		to.Send(&room{size: all + 512*b.Len(), spare: spare})
 	}
 	return spare
@@ -67,7 +71,7 @@ func (s *buffers) release(by *pgproto3.Frontend) {
 func (s *buffers) leave(by *pgproto3.Frontend) {
 	var has holder
 	by.Send(&has)
-	if has.buf == beginning(s.wire) || cap(s.wire) > mostSpare {
+	if !has.asked || has.buf == beginning(s.wire) || cap(s.wire) > mostSpare {
 		s.wire = nil
 	}
 	if cap(s.args) > mostSpare {
@@ -114,26 +118,24 @@ func (silent) Decode([]byte) error { return nil }
 type room struct {
 	silent
 	size  int
-	spare *buffers // nil for a buffer of its own
+	spare *buffers
 }
 
 // Encode is part of pgproto3.FrontendMessage.
 func (r *room) Encode(dst []byte) ([]byte, error) {
-	if r.spare == nil {
-		return slices.Grow(dst, r.size), nil
-	}
 	return within(&r.spare.wire, dst, r.size), nil
 }
 
 // holder finds out which buffer it is.
 type holder struct {
 	silent
-	buf *byte
+	buf   *byte
+	asked bool // a driver in which something has failed does not
 }
 
 // Encode is part of pgproto3.FrontendMessage.
 func (h *holder) Encode(dst []byte) ([]byte, error) {
-	h.buf = beginning(dst)
+	h.buf, h.asked = beginning(dst), true
 	return dst, nil
 }
 

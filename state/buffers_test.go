@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,7 +25,23 @@ func texts(name string, n, size int) []string {
 
 // The driver no longer touches a batch's buffers when it has been answered: other connections may write into them.
 func TestSpareBuffersAreTheDriversNoMore(t *testing.T) {
-	conn := pgtest.Connect(t, pgtest.Database(t))
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec"} {
+		t.Run(mode, func(t *testing.T) { buffersAreLeft(t, mode) })
+	}
+}
+
+func buffersAreLeft(t *testing.T, mode string) {
+	config, err := pgx.ParseConfig(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DefaultQueryExecMode = map[string]pgx.QueryExecMode{"cache_statement": pgx.QueryExecModeCacheStatement, "cache_describe": pgx.QueryExecModeCacheDescribe,
+		"describe_exec": pgx.QueryExecModeDescribeExec}[mode]
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	encodeArrays(conn)
 	poison := func(b []byte) []byte {
 		b = b[:cap(b)]
@@ -114,4 +131,17 @@ func TestBuffersTakeTurns(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Modes in which the driver does not know the types of arguments are refused.
+func TestOpenRefusesModes(t *testing.T) {
+	for mode, ok := range map[string]bool{"exec": false, "simple_protocol": false, "cache_describe": true} {
+		db, err := Open(t.Context(), Config{DSN: "postgres://nobody@127.0.0.1:1/none?default_query_exec_mode=" + mode})
+		if refused := err != nil && strings.Contains(err.Error(), "default_query_exec_mode"); refused == ok {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if db != nil {
+			db.Close()
+		}
+	}
 }

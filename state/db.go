@@ -83,6 +83,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state.dsn: %w", err)
 	}
+	switch mode := pc.ConnConfig.DefaultQueryExecMode; mode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // the driver guesses types by their values, and has none for what we encode ourselves
+		return nil, fmt.Errorf("state.dsn: default_query_exec_mode cannot be %q: leave it out", mode)
+	}
 	pc.MaxConns = int32(cfg.PoolSize)
 	pc.ConnConfig.RuntimeParams["application_name"] = cdc.ApplicationName + "/state"
 	cfg.network(pc)

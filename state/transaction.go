@@ -74,7 +74,7 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 }
 
 // letGo ends a batch with large arguments. The driver keeps a connection's last arguments, encoded, until the connection is
-// used again (invariant 9); those of an empty statement are small.
+// used again (invariant 9); those of an empty statement are small. Of those before, one buffer stays in reach of each connection until a statement with as many arguments comes.
 func letGo(b *pgx.Batch) { b.Queue("SELECT") }
 
 // rollback ends the transaction; the pool discards the connection if that fails.

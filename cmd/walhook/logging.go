@@ -43,10 +43,10 @@ func newLogger(w io.Writer, level, format string) (log zerolog.Logger, flush fun
 }
 
 const (
-	// logLinger is how long lines may wait for others, when there are many. A process that is killed loses those of so long.
+	// logLinger is how long lines may wait for others, when there are many. A process that is killed or crashes loses those of so long.
 	logLinger = 5 * time.Millisecond
-	// logGather is how many bytes of lines are written at once.
-	logGather = 32 << 10
+	// logGather is how many bytes of lines are written at once: what Linux writes to a pipe in one piece, whoever else writes to it.
+	logGather = 4 << 10
 )
 
 // logLines writes lines to a file several at a time when many come, as each costs whoever reads a pipe, and walhook, as much as a hundred.
@@ -57,6 +57,7 @@ type logLines struct {
 	mu      sync.Mutex
 	waiting []byte
 	written time.Time   // when something was, last
+	failed  error       // of the timer's writing, which nobody has been told
 	timer   *time.Timer // writes what waits; nil until needed
 }
 
@@ -68,7 +69,17 @@ func (l *logLines) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if wait := logLinger - now.Sub(l.written); level <= zerolog.InfoLevel && wait > 0 && len(l.waiting)+len(line) < logGather {
+	if err := l.failed; err != nil {
+		l.failed = nil
+		return 0, err
+	}
+	if len(l.waiting)+len(line) > logGather && len(l.waiting) > 0 {
+		if err := l.write(); err != nil {
+			return 0, err
+		}
+		l.written = now
+	}
+	if wait := logLinger - now.Sub(l.written); level <= zerolog.InfoLevel && wait > 0 && len(line) < logGather {
 		if len(l.waiting) == 0 {
 			l.later(wait)
 		}
@@ -92,13 +103,13 @@ func (l *logLines) later(wait time.Duration) {
 	l.timer.Reset(wait)
 }
 
-// flush writes what waits. An error is nobody's: there is nowhere to log it.
+// flush writes what waits.
 func (l *logLines) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) > 0 {
 		l.written = time.Now()
-		_ = l.write()
+		l.failed = l.write()
 	}
 }
 
