@@ -17,8 +17,9 @@ const (
 	// way when the bound is reached may exceed it.
 	maxWaiting      = 2000
 	maxWaitingBytes = 5 << 20
-	// gatherFor is the time from one commit to the next one, twice that while ingest commits deliveries, unless somebody waits for it, or gatherMost outcomes or gatherBytes have come together. A
-	// commit is a transaction with its fsync: of one outcome each they cost the server several times as much, and ingest's commits queue behind them.
+	// gatherFor is the time from one commit to the next one, or twice that while ingest commits deliveries, unless somebody waits for it, or gatherMost
+	// outcomes or gatherBytes have come together. A commit is a transaction with its fsync: of one outcome each they cost the server several times as
+	// much, and ingest's commits queue behind them.
 	gatherFor   = 10 * time.Millisecond
 	gatherMost  = 64
 	gatherBytes = 256 << 10

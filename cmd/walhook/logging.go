@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -49,7 +50,7 @@ const (
 	logGather = 4 << 10
 )
 
-// logLines writes lines to a file several at a time when many come, as each costs whoever reads a pipe, and walhook, as much as a hundred.
+// logLines writes lines to a file several at a time when many come: a write of one costs walhook, and whoever reads a pipe, as much as one of many.
 // A line that comes alone is written at once, and so is a warning or worse, with what waits before it. It implements zerolog.LevelWriter.
 type logLines struct {
 	to io.Writer
@@ -69,29 +70,20 @@ func (l *logLines) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.failed; err != nil {
-		l.failed = nil
-		return 0, err
-	}
+	err := l.failed
+	l.failed = nil
 	if len(l.waiting)+len(line) > logGather && len(l.waiting) > 0 {
-		if err := l.write(); err != nil {
-			return 0, err
-		}
-		l.written = now
+		err = errors.Join(err, l.write(now))
 	}
-	if wait := logLinger - now.Sub(l.written); level <= zerolog.InfoLevel && wait > 0 && len(line) < logGather {
-		if len(l.waiting) == 0 {
-			l.later(wait)
-		}
-		l.waiting = append(l.waiting, line...)
-		return len(line), nil
-	}
-	l.written = now
-	if len(l.waiting) == 0 {
-		return l.to.Write(line)
+	wait := logLinger - now.Sub(l.written)
+	if len(l.waiting) == 0 && wait > 0 {
+		l.later(wait)
 	}
 	l.waiting = append(l.waiting, line...)
-	return len(line), l.write()
+	if level > zerolog.InfoLevel || wait <= 0 || len(line) >= logGather {
+		err = errors.Join(err, l.write(now))
+	}
+	return len(line), err
 }
 
 // later has what waits written then.
@@ -108,14 +100,16 @@ func (l *logLines) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) > 0 {
-		l.written = time.Now()
-		l.failed = l.write()
+		l.failed = l.write(time.Now())
 	}
 }
 
-func (l *logLines) write() error {
+func (l *logLines) write(now time.Time) error {
+	l.written = now
 	_, err := l.to.Write(l.waiting)
-	l.waiting = l.waiting[:0]
+	if l.waiting = l.waiting[:0]; cap(l.waiting) > 2*logGather {
+		l.waiting = nil
+	}
 	return err
 }
 

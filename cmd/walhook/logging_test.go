@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -67,7 +68,53 @@ func TestLogLines(t *testing.T) {
 		expect("alone", "last")
 		log.Info().Msg(strings.Repeat("x", logGather))
 		expect(strings.Repeat("x", logGather))
+		half := strings.Repeat("y", logGather/2)
+		log.Info().Msg("short")
+		log.Info().Msg(half)
+		expect()
+		log.Warn().Msg(half) // not together with what waits, which would be more than a pipe takes whole
+		expect("short "+half, half)
 	})
+}
+
+// A failure to write is told with the next line, which is not lost.
+func TestLogLinesFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("disk full")
+		to := &failing{err: full}
+		lines := &logLines{to: to}
+		for range 2 {
+			if _, err := lines.Write([]byte("a\n")); !errors.Is(err, full) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if _, err := lines.WriteLevel(zerolog.InfoLevel, []byte("b\n")); err != nil {
+			t.Errorf("a line that waits: %v", err)
+		}
+		time.Sleep(2 * logLinger)
+		synctest.Wait()
+		to.err = nil
+		if _, err := lines.WriteLevel(zerolog.InfoLevel, []byte("c\n")); !errors.Is(err, full) {
+			t.Errorf("the timer's failure: %v", err)
+		}
+		if lines.flush(); !slices.Equal(to.writes, []string{"c\n"}) {
+			t.Errorf("written: %q", to.writes)
+		}
+	})
+}
+
+// failing keeps what was written while it has no error.
+type failing struct {
+	writes
+	err error
+}
+
+// Write fails or keeps it.
+func (f *failing) Write(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return f.writes.Write(p)
 }
 
 // A file gets everything, and a buffer each line at once.
