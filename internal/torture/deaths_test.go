@@ -72,10 +72,12 @@ func (r *round) until(p failpoint.Point) {
 			r.giant()
 		}
 		r.work.still.Store(p == failpoint.Advanced)
+		r.work.eager.Store(try > 0) // what is written makes points come by; while all writers waited for deliveries, none did
 		l := r.begin(fmt.Sprintf("%s:%d", p, n))
 		l.wait(r.plan.patience)
 		l.kill()
 		r.work.still.Store(false)
+		r.work.eager.Store(false)
 		if r.gone(l) == p {
 			r.tally.Add(kills, string(p), 1)
 			return

@@ -27,6 +27,7 @@ type workload struct {
 	wg     sync.WaitGroup
 
 	brake atomic.Bool // too much waits to be delivered
+	eager atomic.Bool // go on all the same
 	still atomic.Bool // somebody wants quiet
 
 	kinds      sync.Map // of committed transactions: name to *atomic.Int64
@@ -117,7 +118,7 @@ func (w *writer) run() {
 		total += k.weight
 	}
 	for w.ctx.Err() == nil {
-		if w.brake.Load() || w.still.Load() {
+		if w.brake.Load() && !w.eager.Load() || w.still.Load() {
 			time.Sleep(10 * time.Millisecond) // not to wait for something, but to load it less
 			continue
 		}
