@@ -484,6 +484,7 @@ func TestEngineStoreAway(t *testing.T) {
 		store, sender := newMemStore(), newScripted(t, takes(time.Millisecond, 200))
 		e := NewEngine(store, sender, map[string]EndpointConfig{"erp": {Concurrency: 10}}, EngineOptions{Queue: 10000})
 		run(t, e)
+		synctest.Wait() // the first claim: until then fresh deliveries get half the memory, less than the bound
 		var all []*Delivery
 		const n = maxWaiting + 3000
 		for i := range n {
