@@ -17,16 +17,10 @@ const (
 	// way when the bound is reached may exceed it.
 	maxWaiting      = 2000
 	maxWaitingBytes = 5 << 20
-	// gatherFor is the time from one commit to the next one, or twice that while ingest commits deliveries, unless somebody waits for it, or gatherMost
-	// outcomes or gatherBytes have come together. A commit is a transaction with its fsync: of one outcome each they cost the server several times as
-	// much, and ingest's commits queue behind them.
-	gatherFor   = 10 * time.Millisecond
-	gatherMost  = 64
-	gatherBytes = 256 << 10
 )
 
 // finisher commits outcomes in groups, each in one transaction, in the order of arrival. An outcome waits while the last commit is under way, and if
-// nobody waits for it also until [gatherFor] after that had begun, see there. On a quiet system it waits for nothing.
+// nobody waits for it also for company, see [gatherFor]. On a quiet system it waits for nothing.
 //
 // While the store fails, outcomes are kept and tried again, for ever; when too many wait, senders
 // wait too. Only an error that no retry can mend ends it, and the engine.
@@ -38,10 +32,11 @@ type finisher struct {
 	mu      sync.Mutex
 	room    sync.Cond // senders wait here when too much waits
 	pending []Outcome
-	urgent  bool // somebody waits for one of pending
-	intake  bool // ingest commits deliveries just now
-	bytes   int  // of pending and of the group being committed
-	group   int  // outcomes being committed
+	urgent  bool      // somebody waits for one of pending
+	intake  bool      // ingest commits deliveries just now
+	ended   time.Time // it did so last
+	bytes   int       // of pending and of the group being committed
+	group   int       // outcomes being committed
 	closing bool
 	fatal   error
 
@@ -69,33 +64,6 @@ func (f *finisher) put(o Outcome, urgent bool) {
 	f.urgent = f.urgent || urgent
 	f.measure()
 	call := len(f.pending) == 1 || f.due()
-	f.mu.Unlock()
-	if call {
-		f.signal()
-	}
-}
-
-// due says that what is pending waits for no more. The caller holds the mutex.
-func (f *finisher) due() bool {
-	return f.urgent || f.closing || len(f.pending) >= gatherMost || f.bytes >= gatherBytes
-}
-
-// during tells that ingest commits deliveries, or does no more. What can wait gives way to that, as long again at most.
-func (f *finisher) during(intake bool) {
-	f.mu.Lock()
-	f.intake = intake
-	call := !intake && len(f.pending) > 0
-	f.mu.Unlock()
-	if call {
-		f.signal()
-	}
-}
-
-// hurry has what is pending committed at once.
-func (f *finisher) hurry() {
-	f.mu.Lock()
-	f.urgent = len(f.pending) > 0
-	call := f.urgent
 	f.mu.Unlock()
 	if call {
 		f.signal()
@@ -212,10 +180,7 @@ func (f *finisher) take(last *time.Time) []Outcome {
 			f.mu.Unlock()
 			return nil
 		}
-		wait := gatherFor - time.Since(*last)
-		if f.intake {
-			wait += gatherFor
-		}
+		wait := f.moment(time.Now(), *last)
 		if len(f.pending) > 0 && (wait <= 0 || f.due()) {
 			group := f.first()
 			f.mu.Unlock()

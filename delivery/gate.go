@@ -165,10 +165,12 @@ func (o *outlet) takes() (any, many bool) {
 func (o *outlet) judge(p pass, a *Attempt, outcome *Outcome) {
 	g := &o.gate
 	if outcome.Result == Delivered && g.breaker.free() && g.breaker.record.n == 0 {
+		o.remember(answered)
 		return // as almost always
 	}
 	now := o.engine.opts.Clock()
 	v, hold := verdictOf(&o.cfg, a, now)
+	o.remember(v)
 	wasOpen := g.breaker.isOpen()
 	changed := g.breaker.done(p, v, now, hold, outcome.Reason)
 	if changed {
@@ -184,6 +186,16 @@ func (o *outlet) judge(p pass, a *Attempt, outcome *Outcome) {
 	}
 	if p.probe && !changed && g.breaker.phase == phaseAllowed {
 		o.reopen() // the delivery was none to probe with: the next one is
+	}
+}
+
+// remember takes down what an attempt came to. The caller holds the mutex.
+func (o *outlet) remember(v verdict) {
+	switch recent := o.recent.Load(); {
+	case v == failed:
+		o.recent.Store(recent<<1 | 1)
+	case v == answered && recent != 0:
+		o.recent.Store(recent << 1)
 	}
 }
 

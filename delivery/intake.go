@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -114,14 +115,15 @@ func (i *intake) begin() {
 	}
 }
 
-// settle hands over what the store acquired, and returns the room that was not used.
+// settle hands over what the store acquired, and returns the room that was not used. Endpoints that have failed lately come last: a request to them would
+// take the time of one that succeeds.
 func (i *intake) settle(lanes []Lane) {
 	if i.engine == nil {
 		return
 	}
 	defer i.engine.finisher.during(false)
 	defer i.engine.handOver()()
-	for _, l := range lanes {
+	for _, l := range i.inOrder(lanes) {
 		n := min(len(l.Deliveries), i.taken[l.Endpoint])
 		i.taken[l.Endpoint] -= n
 		if o := i.engine.outlets[l.Endpoint]; o != nil {
@@ -134,6 +136,27 @@ func (i *intake) settle(lanes []Lane) {
 	for endpoint := range i.refused {
 		i.engine.outlets[endpoint].nudge() // now they can be claimed
 	}
+}
+
+// inOrder returns lanes in the order in which they are handed over.
+func (i *intake) inOrder(lanes []Lane) []Lane {
+	fails := func(l Lane) bool {
+		o := i.engine.outlets[l.Endpoint]
+		return o != nil && o.recent.Load() != 0
+	}
+	first := slices.IndexFunc(lanes, fails)
+	if first < 0 {
+		return lanes // as almost always
+	}
+	list, last := slices.Clone(lanes[:first]), []Lane{}
+	for _, l := range lanes[first:] {
+		if fails(l) {
+			last = append(last, l)
+		} else {
+			list = append(list, l)
+		}
+	}
+	return append(list, last...)
 }
 
 // open says that deliveries can be sent. The caller holds the mutex.

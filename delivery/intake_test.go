@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -161,5 +162,47 @@ func TestIntakeStopsWaiting(t *testing.T) {
 		if waited := time.Since(began); waited != time.Millisecond {
 			t.Errorf("waited %s", waited)
 		}
+	})
+}
+
+// Endpoints that have failed lately get their lanes last, until they have answered for long enough.
+func TestWhoFailsComesLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, failing := newMemStore(), true
+		sender := newScripted(t, func(_ context.Context, d *Delivery) *Attempt {
+			if d.Endpoint == "a" && failing {
+				return status(500)
+			}
+			return status(200)
+		})
+		e := NewEngine(store, sender, map[string]EndpointConfig{"a": {}, "b": {}, "c": {}}, EngineOptions{})
+		run(t, e)
+		order := func() (names []string) {
+			var lanes []Lane
+			for _, name := range []string{"a", "b", "c"} {
+				lanes = append(lanes, Lane{Endpoint: name, Key: "order", Deliveries: []*Delivery{queued(name, "order", 1)}})
+			}
+			for _, l := range newIntake(e).inOrder(lanes) {
+				names = append(names, l.Endpoint)
+			}
+			return names
+		}
+		expect := func(when string, want ...string) {
+			t.Helper()
+			if got := order(); !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", when, got, want)
+			}
+		}
+		expect("at first", "a", "b", "c")
+		enqueue(t, store, e, queued("a", "1", 1), queued("b", "1", 1))
+		synctest.Wait()
+		expect("after a failure", "b", "c", "a")
+		failing = false
+		for n := range 32 {
+			expect("soon after", "b", "c", "a")
+			enqueue(t, store, e, queued("a", fmt.Sprint("more", n), 1), queued("c", fmt.Sprint("more", n), 1))
+			synctest.Wait()
+		}
+		expect("later", "a", "b", "c")
 	})
 }

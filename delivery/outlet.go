@@ -41,6 +41,7 @@ type outlet struct {
 	refused    uint64             // how often an Enqueue's lane was left to the store
 	urgent     int                // of these, how many of high priority are waited for
 	low        atomic.Bool        // there were lanes of low priority
+	recent     atomic.Uint32      // the last attempts, a bit each: 1 has failed
 	state      endpointState      // whether the endpoint is paused or disabled
 	closed     bool
 	dues       dueTimes // when lanes that backed off are due
