@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"walhook/internal/periodic"
 )
 
 // QueueLevel is how full an endpoint's queue is, or all of them together.
@@ -43,10 +45,10 @@ type watched struct {
 // watchSizes keeps the sizes summed up and acts on them, until ctx ends.
 func (p *Process) watchSizes(ctx context.Context) {
 	last := map[string]watched{}
-	for pause := firstWait(sizesEvery); ; pause = sizesEvery {
+	for pause := periodic.First(sizesEvery); ; pause = sizesEvery {
 		began := time.Now()
 		p.trace("queue sizes", p.lookAtSizes(ctx, last))
-		if !pauseFor(ctx, max(pause, sizesShare*time.Since(began))) {
+		if !periodic.Wait(ctx, max(pause, sizesShare*time.Since(began))) {
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walhook/delivery"
+	"walhook/internal/periodic"
 	"walhook/status"
 )
 
@@ -48,7 +49,7 @@ func (p *Process) Contend(ctx context.Context, trace ReaderTrace) (*Reader, erro
 				trace.Failed(p.db.translate("contend for the slot", err), pause)
 			}
 		}
-		if !pauseFor(ctx, pause) {
+		if !periodic.Wait(ctx, pause) {
 			c.drop()
 			return nil, context.Cause(ctx)
 		}

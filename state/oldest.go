@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walhook/internal/periodic"
 )
 
 // oldest remembers since when the oldest delivery of each endpoint has been pending. The queue has no index by age, which every delivery would have
@@ -32,12 +34,12 @@ func (p *Process) watchOldest(ctx context.Context) {
 	o := &p.db.oldest
 	o.watch(true)
 	defer o.watch(false)
-	for pause := firstWait(oldestEvery); ; pause = oldestEvery {
+	for pause := periodic.First(oldestEvery); ; pause = oldestEvery {
 		p.trace("look for the oldest delivery", p.db.lookForOldest(ctx))
 		o.mu.Lock()
 		pause = max(pause, oldestShare*o.took)
 		o.mu.Unlock()
-		if !pauseFor(ctx, pause) {
+		if !periodic.Wait(ctx, pause) {
 			return
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"walhook/cdc"
 	"walhook/delivery"
+	"walhook/internal/periodic"
 	"walhook/status"
 )
 
@@ -91,7 +92,7 @@ func (r *Reader) watch() {
 
 func (r *Reader) keep(ctx context.Context) {
 	pause := rolePoll
-	for pauseFor(ctx, pause) {
+	for periodic.Wait(ctx, pause) {
 		err := r.renew(ctx)
 		switch {
 		case errors.Is(err, delivery.ErrSuperseded), errors.Is(err, ErrNotBound):
@@ -164,18 +165,6 @@ const (
 	// roleTimeout bounds what a reader asks, so that a server that hangs is left for a new session.
 	roleTimeout = 10 * time.Second
 )
-
-// pauseFor waits and reports whether ctx is still alive.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // sessionName begins the application_name of sessions that hold or want the lock; the process's id follows.
 const sessionName = cdc.ApplicationName + "/process "

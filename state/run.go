@@ -3,12 +3,13 @@ package state
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walhook/internal/periodic"
 )
 
 // Intervals of upkeep.
@@ -62,12 +63,10 @@ func (p *Process) Run(ctx context.Context) error {
 
 // keepLease renews at a third of the lease, and more often while that fails.
 func (p *Process) keepLease(ctx context.Context) error {
-	pause := p.db.cfg.Lease / 3
+	pause := periodic.First(p.db.cfg.Lease / 3)
 	for {
-		select {
-		case <-ctx.Done():
+		if !periodic.Wait(ctx, pause) {
 			return nil
-		case <-time.After(pause):
 		}
 		pause = p.db.cfg.Lease / 3
 		tctx, cancel := context.WithTimeout(ctx, p.db.cfg.Lease/3)
@@ -121,28 +120,9 @@ func (p *Process) trace(task string, err error) {
 	}
 }
 
-// firstWait is how long a task waits for the first time that is done at intervals. What is done every second begins at any moment of it: all tasks
-// together kept deliveries waiting for some milliseconds of each second.
-func firstWait(interval time.Duration) time.Duration {
-	return interval - rand.N(min(interval, time.Second))
-}
-
 // every calls fn at intervals until ctx ends.
 func every(ctx context.Context, interval time.Duration, fn func()) {
-	if !pauseFor(ctx, firstWait(interval)) {
-		return
-	}
-	fn()
-	t := time.NewTicker(interval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			fn()
-		}
-	}
+	_ = periodic.Run(ctx, interval, func() error { fn(); return nil }) // which never fails
 }
 
 // forget notes lanes that a transaction in doubt may have acquired. Their deliveries were handed to

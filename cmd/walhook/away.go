@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
+	"walhook/internal/periodic"
 )
 
 // noteAway logs, once for all sessions, that they leave the source's database and for how long. A process that stood still comes
@@ -83,19 +84,7 @@ const detachEvery = time.Second
 // machine's clock, or when the wish is taken back where that can be seen from outside.
 func (p *pipeline) watchDetachment(ctx context.Context) error {
 	asked := ""
-	select { // not in the same moment of each second as other tasks
-	case <-ctx.Done():
-		return nil
-	case <-time.After(rand.N(detachEvery)):
-	}
-	tick := time.NewTicker(detachEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return periodic.Run(ctx, detachEvery, func() error {
 		d, err := p.db.Detached(ctx)
 		away := p.gate.Away()
 		switch {
@@ -107,7 +96,8 @@ func (p *pipeline) watchDetachment(ctx context.Context) error {
 			p.log.Info().Msg("coming back: the wish to stay away was taken back")
 			p.gate.Open()
 		}
-	}
+		return nil
+	})
 }
 
 // detached refuses to start while `walhook detach` is in force.

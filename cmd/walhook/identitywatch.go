@@ -8,6 +8,7 @@ import (
 
 	"walhook/cdc"
 	"walhook/cdc/catalog"
+	"walhook/internal/periodic"
 	"walhook/state"
 )
 
@@ -61,23 +62,14 @@ func (w *identityWatch) wants(rules func(schema, table string) (net, raw bool)) 
 
 // Run looks until ctx is cancelled. It returns an error when the source is another one; that it does not answer is for others to tell.
 func (w *identityWatch) Run(ctx context.Context) error {
-	tick := time.NewTicker(w.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return periodic.Run(ctx, w.every, func() error {
 		found, err := w.look(ctx)
 		if err != nil {
 			w.log.Debug().Err(err).Msg("identity not looked at")
-			continue
+			return nil
 		}
-		if err := w.judge(found); err != nil {
-			return err
-		}
-	}
+		return w.judge(found)
+	})
 }
 
 // confirm looks until the source answers, once: what changed between the look at start and the beginning of the stream is seen by neither.

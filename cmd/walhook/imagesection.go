@@ -10,6 +10,7 @@ import (
 	"walhook/cdc"
 	"walhook/cdc/catalog"
 	"walhook/delivery"
+	"walhook/internal/periodic"
 	"walhook/state"
 	"walhook/status"
 )
@@ -129,16 +130,10 @@ const imagesEvery = 5 * time.Second
 
 // watchImages keeps what the status pages tell of images.
 func (p *pipeline) watchImages(ctx context.Context) error {
-	t := time.NewTicker(imagesEvery)
-	defer t.Stop()
-	for {
+	return periodic.Now(ctx, imagesEvery, func() error {
 		if s, err := p.db.ImageStates(ctx); err == nil { // others say that the state is away
 			p.images.Store(s)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-	}
+		return nil
+	})
 }

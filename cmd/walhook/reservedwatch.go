@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
+	"walhook/internal/periodic"
 	"walhook/state"
 	"walhook/status"
 )
@@ -69,18 +70,12 @@ func (w *reservedWatch) Run(ctx context.Context) error {
 		return err
 	}
 	defer live.Close()
-	tick := time.NewTicker(reservedEvery)
-	defer tick.Stop()
-	for {
+	return periodic.Now(ctx, reservedEvery, func() error {
 		if err := w.look(ctx, live); err != nil && ctx.Err() == nil {
 			w.failing("reserved", "reserved slots not looked at", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+		return nil
+	})
 }
 
 // look looks once. Without reservations it asks the state alone.

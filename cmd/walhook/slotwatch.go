@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"walhook/cdc"
+	"walhook/internal/periodic"
 	"walhook/status"
 )
 
@@ -88,16 +89,7 @@ func (w *slotWatch) Run(ctx context.Context) error {
 		w.log.Warn().Str("max_retained", status.Bytes(g.MaxRetained)).Str("action", string(g.Action)).Dur("after_ms", g.WithDefaults().After).
 			Msg("the slot guard is on")
 	}
-	tick := time.NewTicker(w.limit.Every(slotEvery))
-	defer tick.Stop()
-	for {
-		w.look(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+	return periodic.Now(ctx, w.limit.Every(slotEvery), func() error { w.look(ctx); return nil })
 }
 
 // look asks the server once. A look that fails changes no figure.
