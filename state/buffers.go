@@ -28,9 +28,8 @@ func makeRoom(b *pgx.Batch, to *pgproto3.Frontend) *buffers {
 	var spare *buffers
 	all := 0
 	for i, q := range b.QueuedQueries {
-		size, first := 0, -1
+		size, first := encoded(q), -1
 		for i, v := range q.Arguments {
-			size += encodedSize(v)
 			if _, text := v.([]string); text && first < 0 {
 				first = i
 			}
@@ -145,6 +144,14 @@ func beginning(buf []byte) *byte {
 		return nil
 	}
 	return &buf[:1][0]
+}
+
+// encoded is about how many bytes a statement's arguments take on their way.
+func encoded(q *pgx.QueuedQuery) (n int) {
+	for _, v := range q.Arguments {
+		n += encodedSize(v)
+	}
+	return n
 }
 
 // encodedSize is about how many bytes an argument takes on its way.

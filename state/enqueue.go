@@ -214,7 +214,6 @@ func (p *Process) enqueue(ctx context.Context, t *transaction, batch *delivery.B
 				}
 				return err
 			})
-			letGo(b)
 		}); err != nil {
 			return r, err
 		}

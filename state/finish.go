@@ -106,7 +106,6 @@ func (p *Process) finish(ctx context.Context, t *transaction, outcomes []deliver
 		if len(next) > 0 {
 			p.db.heads(b, next, max(perLane, 1), &all)
 		}
-		letGo(b)
 	}); err != nil {
 		return nil, nil, err
 	}

@@ -112,7 +112,6 @@ func (db *DB) writeImages(ctx context.Context, t *transaction, w *delivery.Image
 				b.Queue(db.sql(keepBefore), kept.table, kept.key)
 				b.Queue(db.sql(put), kept.table, kept.key, kept.generation, kept.shape, kept.data)
 			}
-			letGo(b)
 		})
 		kept, gone = imageColumns{}, imageColumns{}
 		return err

@@ -50,8 +50,18 @@ func openState(t testing.TB, change func(*Config)) *DB {
 		t.Fatal(err)
 	}
 	exec(t, db, "UPDATE {schema}.source SET epoch = 1") // so that tests can write numbers down
+	exec(t, db, hotChecks)
 	return db
 }
+
+// hotChecks hold of the tables that every delivery passes through. They are checked in tests alone, see migration 23.
+const hotChecks = `
+	ALTER TABLE {schema}.source ADD CHECK (timeline > 0), ADD CHECK (open_count >= 0), ADD CHECK (last_seq >= 0), ADD CHECK (epoch > 0),
+		ADD CHECK (jsonb_typeof(numbers) = 'object'), ADD CHECK (open_lsn <> '0/0' OR open_count = 0);
+	ALTER TABLE {schema}.queue ADD CHECK (bytes >= 0), ADD CHECK (attempts >= 0);
+	ALTER TABLE {schema}.lane ADD CHECK (NOT held OR owner IS NULL), ADD CHECK (priority BETWEEN -1 AND 1);
+	ALTER TABLE {schema}.attempt ADD CHECK (number > 0), ADD CHECK (result IN ('delivered', 'retry', 'dead', 'regrouped')),
+		ADD CHECK ((batch IS NULL) = (batch_position IS NULL) AND (batch IS NULL) = (batch_size IS NULL) AND batch_position BETWEEN 1 AND batch_size)`
 
 func register(t testing.TB, db *DB) *Process {
 	t.Helper()

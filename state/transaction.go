@@ -64,6 +64,9 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 	if b.Len() == 0 {
 		return nil
 	}
+	if encoded(b.QueuedQueries[b.Len()-1]) >= largeBatch {
+		letGo(b)
+	}
 	to := t.conn.Conn().PgConn().Frontend()
 	spare := makeRoom(b, to)
 	err := t.conn.SendBatch(ctx, b).Close()
@@ -73,7 +76,7 @@ func (t *transaction) send(ctx context.Context, queue func(*pgx.Batch)) error {
 	return err
 }
 
-// letGo ends a batch with large arguments. The driver keeps a connection's last arguments, encoded, until the connection is
+// letGo ends a batch whose last statement has large arguments. The driver keeps a connection's last arguments, encoded, until the connection is
 // used again (invariant 9); those of an empty statement are small. Of those before, one buffer stays in reach of each connection until a statement with as many arguments comes.
 func letGo(b *pgx.Batch) { b.Queue("SELECT") }
 
