@@ -60,6 +60,7 @@ func (l Limits) withDefaults() Limits {
 type Decoder struct {
 	schema Schema
 	want   func(schema, table string) (net, raw bool)
+	follow func(oid uint32, schema, table string) bool // see SourceConfig; may be nil
 	limits Limits
 
 	tables map[uint32]*table   // by OID; unwanted ones too

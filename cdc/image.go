@@ -122,6 +122,9 @@ func (s *ImageShape) Columns() (names []string) {
 // Encode is the shape as JSON.
 func (s *ImageShape) Encode() []byte { return s.text }
 
+// Table is the OID of the table that the shape is of; 0 stands for any.
+func (s *ImageShape) Table() uint32 { return s.table }
+
 // SameTable says that the shape is of the table with an OID; 0 stands for any.
 func (s *ImageShape) SameTable(oid uint32) bool { return s.table == oid || s.table == 0 || oid == 0 }
 

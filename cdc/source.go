@@ -114,6 +114,7 @@ func (s *Source) Run(ctx context.Context, start LSN) error {
 
 	decoder := NewDecoder(schema, s.want, s.cfg.Limits)
 	decoder.Judge(s.cfg.Judge)
+	decoder.follow = s.cfg.Follow
 	err := s.read(ctx, decoder)
 	quit()
 	<-s.stopped

@@ -58,6 +58,10 @@ type SourceConfig struct {
 
 	Errand Errand // between batches; may be nil
 
+	// Follow says whether the net changes of a table are wanted besides, whatever it is called. It is called from one goroutine with each description of a table
+	// that comes, at the latest before its first row; nil follows none.
+	Follow func(oid uint32, schema, table string) bool
+
 	Judge  Judge  // of large transactions; may be nil
 	Limits Limits // of the decoder
 	Schema Schema // live catalogs for the decoder; nil means a connection of its own to DSN

@@ -32,6 +32,7 @@ func (d *Decoder) relation(ctx context.Context, msg []byte) error {
 	}
 	d.last = nil
 	net, raw := d.want(schema, name)
+	net = d.follow != nil && d.follow(oid, schema, name) || net
 	if !net && !raw {
 		d.tables[oid] = &table{oid: oid}
 		return nil

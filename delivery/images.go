@@ -19,7 +19,9 @@ type Images struct {
 	store  ImageStore
 	keep   func(rel *cdc.Relation, column string) bool
 	tables []*imagedTable
-	of     map[*cdc.Relation]*imagedTable // nil for tables without images
+	of     map[*cdc.Relation]*imagedTable // nil for tables without images of that name
+
+	followed *followed
 
 	// What is known of rows, the latest first.
 	ahead   imageLayer // after transactions that are not planned yet
@@ -62,6 +64,7 @@ const recentImages = 2 << 20
 func NewImages(store ImageStore, tables []ImageTable, keep func(rel *cdc.Relation, column string) bool) *Images {
 	k := &Images{store: store, keep: keep, stats: &ImageStats{}}
 	k.load(tables)
+	k.followed = newFollowed(k.tables)
 	return k
 }
 
@@ -110,17 +113,6 @@ func (k *Images) fail(err error) {
 	}
 }
 
-// Wants adds the tables with images to those whose net changes are wanted.
-func (k *Images) Wants(next func(schema, table string) (net, raw bool)) func(schema, table string) (net, raw bool) {
-	if k == nil {
-		return next
-	}
-	return func(schema, table string) (net, raw bool) {
-		net, raw = next(schema, table)
-		return net || k.named(schema, table) != nil, raw
-	}
-}
-
 func (k *Images) named(schema, table string) *imagedTable {
 	for _, t := range k.tables {
 		if t.Schema == schema && t.Name == table {
@@ -142,6 +134,9 @@ func (k *Images) table(c *cdc.Change) *imagedTable {
 		}
 		t = k.named(c.Rel.Schema, c.Rel.Name)
 		k.of[c.Rel] = t
+	}
+	if t == nil {
+		t = k.renamed(c.Rel)
 	}
 	return t
 }

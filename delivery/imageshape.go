@@ -28,7 +28,10 @@ func (k *Images) shape(t *imagedTable, rel *cdc.Relation) (int32, error) {
 		clear(t.numbers)
 	}
 	keep, left := k.keep, false
-	if form.ahead {
+	switch {
+	case rel.Schema != t.Schema || rel.Name != t.Name:
+		keep = t.holds
+	case form.ahead:
 		keep = k.certain(t, &left)
 	}
 	shape, err := cdc.NewImageShape(rel, keep)

@@ -217,13 +217,15 @@ func (m *member) begin(ctx context.Context, reader *state.Reader) (source *cdc.S
 	if m.jobs, err = m.prepareJobs(ingest, images); err != nil {
 		return nil, err
 	}
-	if images == nil {
+	if images != nil {
+		cfg.Follow = images.Follow
+	} else {
 		cfg.Judge = delivery.Judge(m.survey.rules)
 	}
 	cfg.Gate, cfg.Errand = p.gate, m.jobs.runner
 	cfg.Group, cfg.MayEnd, cfg.NewTimeline = p.group, reader.Check, reader.NewTimeline
 	cfg.SystemID, cfg.Timeline, cfg.DatabaseOID = id.SystemID, bound.Timeline, id.DatabaseOID
-	source = cdc.NewSource(cfg, p.metadata.guard(m.survey, m.retired.Load, m.identity.guard(ingest)), images.Wants(m.rows.wants(m.survey.wants(m.identity.wants(m.survey.rules.Wants)))), p.sourceTrace())
+	source = cdc.NewSource(cfg, p.metadata.guard(m.survey, m.retired.Load, m.identity.guard(ingest)), m.rows.wants(m.survey.wants(m.identity.wants(m.survey.rules.Wants))), p.sourceTrace())
 	m.mu.Lock()
 	if m.standby {
 		p.metadata.sign() // what changed while it stood by, another process has read

@@ -22,8 +22,9 @@ var ddlFaults = []Fault{
 	ddl{"module upgrade", (*revision).upgrade},
 }
 
-// columnsMove are those after which rows have other columns.
-var columnsMove = map[string]bool{"column added and dropped": true, "column renamed": true, "type of a column changed": true, "module upgrade": true}
+// leavesImages are those after which what a row was before is not known to images until they are filled again: rows have other columns, or the table was not
+// there when somebody looked for it, as a process does that begins just then.
+var leavesImages = map[string]bool{"column added and dropped": true, "column renamed": true, "type of a column changed": true, "module upgrade": true, "table renamed and back": true}
 
 // ddl is one kind of change.
 type ddl struct {
@@ -38,7 +39,7 @@ func (ddl) Weight() int { return 4 }
 // Inject does it to some tables, one after the other.
 func (d ddl) Inject(ctx context.Context, w *World, rnd *rand.Rand) (count int, err error) {
 	some := slices.Clone(tables)
-	if w.Images && columnsMove[d.name] { // what a new column held before is not known to images until they are filled again
+	if w.Images && leavesImages[d.name] {
 		some = slices.DeleteFunc(some, func(t *table) bool { return t == documents })
 	}
 	for _, i := range rnd.Perm(len(some))[:2+rnd.IntN(4)] {
