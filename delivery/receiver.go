@@ -163,7 +163,7 @@ func (r *receiver) connect(c *EndpointConfig) error {
 	}
 	transport := func() *http.Transport {
 		return &http.Transport{
-			Proxy: proxy, DialContext: dialer.DialContext, TLSClientConfig: config.Clone(), TLSHandshakeTimeout: r.timeout,
+			Proxy: proxy, DialContext: counting(dialer.DialContext), TLSClientConfig: config.Clone(), TLSHandshakeTimeout: r.timeout,
 			Protocols:              protocols,
 			MaxIdleConnsPerHost:    c.Concurrency,
 			ReadBufferSize:         readBuffer,

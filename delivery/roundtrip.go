@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 )
@@ -57,14 +58,16 @@ func (r *receiver) roundTrip(req *http.Request, token *accessToken, watch *timin
 }
 
 // once sends a request, and again at once on a new connection when the receiver had closed the one it was sent on while that lay
-// idle: this says nothing about the delivery, and is part of the same attempt. net/http does the same
+// idle, or had sent something on it that nobody had asked for: this says nothing about the delivery, and is part of the same attempt. net/http does the same
 // where it can tell; a request that it had begun to write it does not repeat.
 func (r *receiver) once(req *http.Request, watch *timings) (*http.Response, error) {
 	if r.oauth1 != nil {
 		r.oauth1.authorize(req)
 	}
 	resp, err := r.reused.RoundTrip(req)
-	if err == nil || req.Context().Err() != nil || !watch.stale() {
+	switch {
+	case unasked(resp, err, watch):
+	case err == nil || req.Context().Err() != nil || !watch.stale():
 		return resp, err
 	}
 	watch.again()
@@ -72,5 +75,21 @@ func (r *receiver) once(req *http.Request, watch *timings) (*http.Response, erro
 	if r.oauth1 != nil {
 		r.oauth1.authorize(req)
 	}
-	return r.fresh.RoundTrip(req)
+	resp, err = r.fresh.RoundTrip(req)
+	if unasked(resp, err, watch) {
+		return nil, errUnasked
+	}
+	return resp, err
+}
+
+// errUnasked is the error of a receiver that sends answers before requests.
+var errUnasked = errors.New("the receiver had sent the answer before the request")
+
+// unasked says that an answer is none to its request, and drops it with its connection.
+func unasked(resp *http.Response, err error, watch *timings) bool {
+	if err != nil || resp.ProtoMajor != 1 || !watch.unasked() {
+		return false
+	}
+	_ = resp.Body.Close() // of a connection that is closed
+	return true
 }

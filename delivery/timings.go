@@ -20,6 +20,9 @@ type timings struct {
 	repeated                 bool      // the request was sent a second time
 	wrote, first             time.Time // the whole request; the answer's first byte
 	resolving, dialling, tls bool
+
+	conn *countedConn // that the request goes by; may be nil
+	read uint64       // of it, before
 }
 
 // restart forgets everything: another attempt begins.
@@ -31,6 +34,7 @@ func (t *timings) restart() {
 	t.connected, t.reused, t.idle, t.repeated = false, false, false, false
 	t.resolving, t.dialling, t.tls = false, false, false
 	t.wrote, t.first = time.Time{}, time.Time{}
+	t.conn, t.read = nil, 0
 }
 
 // forgotten says that net/http has no more to tell: it dialled nothing for the request, and has written it and been answered.
@@ -65,6 +69,9 @@ func (t *timings) hooks() *httptrace.ClientTrace {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.connected, t.reused, t.idle, t.first = true, info.Reused, info.WasIdle, time.Time{}
+			if t.conn = counted(info.Conn); t.conn != nil {
+				t.read = t.conn.begin()
+			}
 		},
 		WroteRequest: func(httptrace.WroteRequestInfo) {
 			t.locked(func(now time.Time) { t.wrote = now })
@@ -89,10 +96,22 @@ func (t *timings) stale() bool {
 	return t.connected && t.reused && t.first.IsZero()
 }
 
+// unasked says that an answer of HTTP/1 was there before the request, and closes its connection.
+func (t *timings) unasked() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil || t.conn.reads.Load() != t.read {
+		return false
+	}
+	_ = t.conn.Close() // what else comes on it answers nothing that is asked there
+	return true
+}
+
 // again forgets the connection that turned out to be stale.
 func (t *timings) again() {
 	t.locked(func(time.Time) {
 		t.connected, t.reused, t.repeated, t.wrote, t.first = false, false, true, time.Time{}, time.Time{}
+		t.conn, t.read = nil, 0
 	})
 }
 

@@ -54,7 +54,7 @@ func classifyError(err error, outer, limited context.Context, timeout time.Durat
 		return ClassReset, "the connection was reset while " + stage
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(text, "server closed idle connection"):
 		return ClassEOF, "the connection was closed while " + stage
-	case strings.Contains(text, "malformed HTTP"), strings.Contains(text, "malformed MIME"), strings.Contains(text, "server response headers exceeded"),
+	case errors.Is(err, errUnasked), strings.Contains(text, "malformed HTTP"), strings.Contains(text, "malformed MIME"), strings.Contains(text, "server response headers exceeded"),
 		strings.Contains(text, "invalid Content-Length"), strings.Contains(text, "bad Content-Length"), strings.Contains(text, "unsupported transfer encoding"),
 		strings.Contains(text, "malformed chunked encoding"), strings.Contains(text, "invalid byte in chunk length"), strings.Contains(text, "invalid header"):
 		return ClassProtocol, text
