@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 )
@@ -13,6 +15,8 @@ import (
 // A receiver that sends two answers to a request answers one that it has not seen with the second, if that is sent before the connection is given up. Such a
 // request is sent again.
 func TestAnswersThatWereThereBefore(t *testing.T) {
+	log.SetOutput(io.Discard) // net/http tells of each connection that it drops
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	url := rawServer(t, func(_ int, c *net.TCPConn, r *bufio.Reader) {
@@ -33,7 +37,7 @@ func TestAnswersThatWereThereBefore(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {
-			for n := range 5000 {
+			for n := range 3000 {
 				d := queued("erp", fmt.Sprint(worker), n)
 				d.ID = fmt.Sprintf("msg_%d_%d", worker, n)
 				a := s.Send(t.Context(), d)

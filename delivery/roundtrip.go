@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 )
 
@@ -67,7 +68,7 @@ func (r *receiver) once(req *http.Request, watch *timings) (*http.Response, erro
 	resp, err := r.reused.RoundTrip(req)
 	switch {
 	case unasked(resp, err, watch):
-	case err == nil || req.Context().Err() != nil || !watch.stale():
+	case err == nil || req.Context().Err() != nil || !watch.stale() && !errors.Is(err, net.ErrClosed): // closed by another request, see begin
 		return resp, err
 	}
 	watch.again()
