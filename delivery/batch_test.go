@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"walhook/internal/periodic"
 )
 
 // bulk is a receiver of batches: it takes them apart, answers as a function says, and watches invariant 4.
@@ -613,7 +615,7 @@ func TestBatchProperties(t *testing.T) {
 			refuse := refuses(422, poison...)
 			sender := newBulk(t, nil)
 			sender.answer = func(ctx context.Context, ids []string) *Attempt {
-				if !sleep(ctx, 7*time.Millisecond) {
+				if !periodic.Wait(ctx, 7*time.Millisecond) {
 					return &Attempt{Class: ClassReleased, Error: context.Cause(ctx).Error()}
 				}
 				if len(ids) > size {

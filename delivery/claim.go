@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"walhook/internal/periodic"
 )
 
 const (
@@ -39,7 +41,7 @@ func (o *outlet) claim(ctx context.Context) {
 			if err != nil {
 				wait := pause.next()
 				e.opts.Trace.claimFailed(o.name, err, wait)
-				if !sleep(ctx, wait) {
+				if !periodic.Wait(ctx, wait) {
 					return
 				}
 				continue

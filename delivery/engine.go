@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"walhook/internal/failpoint"
+	"walhook/internal/periodic"
 )
 
 // EngineOptions configures an [Engine]. The zero value of a field means its default.
@@ -203,7 +204,7 @@ func (e *Engine) watchLease(ctx context.Context) {
 		if left > LeaseMargin {
 			wait = max(left-LeaseMargin, recheck)
 		}
-		if !sleep(ctx, wait) {
+		if !periodic.Wait(ctx, wait) {
 			return
 		}
 	}
@@ -278,18 +279,6 @@ func (e *Engine) give(lanes []Lane) {
 		} else {
 			e.finisher.add(Outcome{Delivery: l.Deliveries[0], Result: Released, LaneDone: true})
 		}
-	}
-}
-
-// sleep waits and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
 	}
 }
 

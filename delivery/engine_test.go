@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"walhook/internal/periodic"
 )
 
 // scripted is a Sender that answers as a function says, and watches invariant 4: one delivery in
@@ -70,7 +72,7 @@ func status(code int) *Attempt { return &Attempt{Status: code, Class: statusClas
 // takes is a receiver that answers after a while.
 func takes(d time.Duration, code int) func(context.Context, *Delivery) *Attempt {
 	return func(ctx context.Context, _ *Delivery) *Attempt {
-		if !sleep(ctx, d) {
+		if !periodic.Wait(ctx, d) {
 			return &Attempt{Class: ClassReleased, Error: context.Cause(ctx).Error()}
 		}
 		return status(code)
@@ -818,7 +820,7 @@ func faults(t *testing.T, random *rand.Rand, gated bool) {
 		return nil, nil
 	})
 	sender := newScripted(t, func(ctx context.Context, d *Delivery) *Attempt {
-		if !sleep(ctx, time.Duration(roll(20))*time.Millisecond) {
+		if !periodic.Wait(ctx, time.Duration(roll(20))*time.Millisecond) {
 			return &Attempt{Class: ClassReleased, Error: context.Cause(ctx).Error()}
 		}
 		answer := []*Attempt{status(200), status(200), status(200), status(503), {Class: ClassTimeout, Error: "timeout"}, status(400)}[roll(6)]

@@ -22,7 +22,7 @@ var allowed = map[string]struct{ own, third []string }{
 	"rules":              {own: []string{"cdc", "cdc/catalog"}, third: []string{"github.com/expr-lang/expr"}},
 	"rules/recipes":      {},
 	"delivery/payload":   {own: []string{"cdc", "cdc/catalog", "rules"}},
-	"delivery": {own: []string{"cdc", "cdc/catalog", "rules", "delivery/payload", "delivery/signature", "internal/failpoint"},
+	"delivery": {own: []string{"cdc", "cdc/catalog", "rules", "delivery/payload", "delivery/signature", "internal/failpoint", "internal/periodic"},
 		third: []string{"golang.org/x/time", "golang.org/x/oauth2", "golang.org/x/net"}},
 	"state":               {own: []string{"cdc", "delivery", "status", "internal/failpoint", "internal/periodic"}, third: []string{"github.com/jackc/pgx/v5"}},
 	"status":              {own: []string{"cdc", "delivery"}, third: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
